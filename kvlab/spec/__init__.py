@@ -1,0 +1,35 @@
+"""The files that people write, as frozen values: cluster.yaml -> ClusterSpec.
+
+It reads text, never files: `cli` and `lab` open them. Every default and every check of such a file
+lives in this room and nowhere else; what comes out needs no second look.
+"""
+
+from kvlab.spec.cluster import (
+    ClusterSpec,
+    LimitsSpec,
+    LinkSpec,
+    LogSpec,
+    NetworkSpec,
+    NodeSpec,
+    ReadySpec,
+    ReplicationSpec,
+    RestartPolicy,
+    RestartSpec,
+    StopSpec,
+)
+from kvlab.spec.cluster_file import parse_cluster
+
+__all__ = [
+    "ClusterSpec",
+    "LimitsSpec",
+    "LinkSpec",
+    "LogSpec",
+    "NetworkSpec",
+    "NodeSpec",
+    "ReadySpec",
+    "ReplicationSpec",
+    "RestartPolicy",
+    "RestartSpec",
+    "StopSpec",
+    "parse_cluster",
+]

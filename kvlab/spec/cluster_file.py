@@ -1,0 +1,230 @@
+"""The text of cluster.yaml -> ClusterSpec: every rule about the file, all problems at once.
+
+It has no defaults (they are the fields of cluster.py) and opens no file (callers hand it the text).
+The rules about nodes are in cluster_nodes.py.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+import yaml
+
+from kvlab.spec.cluster import (
+    ClusterSpec,
+    LimitsSpec,
+    LinkSpec,
+    LogSpec,
+    NetworkSpec,
+    ReadySpec,
+    ReplicationSpec,
+    RestartPolicy,
+    RestartSpec,
+    StopSpec,
+    quorum,
+)
+from kvlab.spec.cluster_nodes import NAME_ADVICE, is_name, read_nodes
+from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown
+from kvlab.spec.section import Section, either
+
+COPIES_MAX: Final = 16
+RANGES_MIN: Final = 16
+RANGES_MAX: Final = 4096
+RESTARTS_MAX: Final = 1000
+OPEN_FILES_MIN: Final = 64
+"""A node with fewer cannot hold its own files and a connection to each of a few peers."""
+OPEN_FILES_MAX: Final = 1 << 20
+SEED_MAX: Final = 2**63 - 1
+
+RESTART_POLICIES: Final = ("never", "on-failure", "always")
+STOP_SIGNALS: Final = ("TERM", "INT", "HUP", "QUIT", "KILL")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+ENGINES: Final = ("kvlab",)
+VERSIONS: Final = ("1",)
+
+_MS: Final = 1_000
+_SECOND: Final = 1_000_000
+_MINUTE: Final = 60 * _SECOND
+
+_KEYS: Final = tuple(ClusterSpec.__dataclass_fields__)
+_DEFAULT: Final = ClusterSpec(nodes=())
+"""What a file says that says nothing: where each reader below finds its defaults."""
+
+
+def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
+    """Read the text of a cluster.yaml; raise SpecError with every problem, each with its line."""
+    problems = Problems(source)
+    root = compose(text, problems)
+    if root is None:
+        problems.raise_if_any()
+    mapping = root if isinstance(root, yaml.MappingNode) else None
+    if root is not None and mapping is None:
+        said = f"the file is {shown(root)}; write keys and values, such as nodes: 3"
+        problems.add(line_of(root), said)
+        problems.raise_if_any()
+    file = Section(problems, "", mapping, _KEYS, line=1)
+    spec = ClusterSpec(
+        nodes=read_nodes(file),
+        version=int(file.choice("version", str(_DEFAULT.version), VERSIONS)),
+        name=_name(file),
+        engine=_engine(file),
+        seed=_seed(file),
+        replication=_replication(file),
+        ranges=_ranges(file),
+        restart=_restart(file),
+        stop=_stop(file),
+        ready=_ready(file),
+        network=_network(file),
+        limits=_limits(file),
+        log=_log(file),
+    )
+    problems.raise_if_any()
+    return spec
+
+
+def _name(file: Section) -> str:
+    if file.get("name") is None:
+        return _DEFAULT.name
+    name = file.text("name") or ""
+    if not is_name(name):
+        file.wrong("name", f"{NAME_ADVICE} ring5")
+    return name
+
+
+def _engine(file: Section) -> str:
+    if file.get("engine") is None:
+        return _DEFAULT.engine
+    engine = file.text("engine") or ""
+    if engine not in ENGINES:
+        file.wrong(
+            "engine",
+            f"write {either(ENGINES)}, or leave the line out",
+            complaint=", and servers by others come later",
+        )
+    return engine
+
+
+def _seed(file: Section) -> int | None:
+    node = file.get("seed")
+    if node is None or is_null(node):
+        return _DEFAULT.seed
+    return file.integer("seed", 0, low=0, high=SEED_MAX)
+
+
+def _replication(file: Section) -> ReplicationSpec:
+    default = _DEFAULT.replication
+    section = file.section("replication", ("n", "r", "w"), sample="{n: 3, r: 2, w: 2}")
+    before = len(file.problems.found)
+    n = section.integer("n", default.n, low=1, high=COPIES_MAX)
+    # With a wrong n there is nothing to hold r and w against.
+    high = n if len(file.problems.found) == before else COPIES_MAX
+    return ReplicationSpec(
+        n=n,
+        r=section.integer("r", quorum(n), low=1, high=high),
+        w=section.integer("w", quorum(n), low=1, high=high),
+    )
+
+
+def _ranges(file: Section) -> int:
+    if file.get("ranges") is None:
+        return _DEFAULT.ranges
+    text = file.text("ranges") or ""
+    powers = {str(1 << power) for power in range(RANGES_MAX.bit_length())}
+    if text in powers and RANGES_MIN <= int(text) <= RANGES_MAX:
+        return int(text)
+    file.wrong("ranges", f"write a power of two from {RANGES_MIN} to {RANGES_MAX}, such as 256")
+    return _DEFAULT.ranges
+
+
+def _restart(file: Section) -> RestartSpec:
+    default = _DEFAULT.restart
+    keys = ("policy", "backoff", "max", "window")
+    section = file.section("restart", keys, sample="{policy: on-failure}")
+    backoff_us_min, backoff_us_max = _backoff(section, default)
+    return RestartSpec(
+        policy=cast("RestartPolicy", section.choice("policy", default.policy, RESTART_POLICIES)),
+        backoff_us_min=backoff_us_min,
+        backoff_us_max=backoff_us_max,
+        count_max=section.integer("max", default.count_max, low=0, high=RESTARTS_MAX),
+        window_us=section.duration(
+            "window", default.window_us, low_us=_SECOND, high_us=60 * _MINUTE
+        ),
+    )
+
+
+def _backoff(section: Section, default: RestartSpec) -> tuple[int, int]:
+    """Read [shortest, longest]."""
+    stand_in = (default.backoff_us_min, default.backoff_us_max)
+    node = section.get("backoff")
+    if node is None:
+        return stand_in
+    advice = "write the shortest and the longest wait, such as [100ms, 5s]"
+    if not isinstance(node, yaml.SequenceNode):
+        section.wrong("backoff", advice)
+        return stand_in
+    if len(node.value) != 2:  # noqa: PLR2004 - shortest and longest
+        section.wrong("backoff", advice, complaint=f" of {len(node.value)}")
+        return stand_in
+    name = join(section.path, "backoff")
+    shortest, longest = (
+        section.read_duration(item, f"{name}[{index}]", low_us=_MS, high_us=10 * _MINUTE)
+        for index, item in enumerate(node.value, start=1)
+    )
+    if shortest is None or longest is None:
+        return stand_in
+    if shortest > longest:
+        section.wrong("backoff", advice, complaint=" whose first wait is the longer one")
+    return shortest, longest
+
+
+def _stop(file: Section) -> StopSpec:
+    default = _DEFAULT.stop
+    section = file.section("stop", ("signal", "grace"), sample="{signal: TERM, grace: 3s}")
+    signal = default.signal
+    if section.get("signal") is not None:
+        signal = (section.text("signal") or "").upper().removeprefix("SIG")
+        if signal not in STOP_SIGNALS:
+            section.wrong("signal", f"write {either(STOP_SIGNALS)}")
+    return StopSpec(
+        signal=signal,
+        grace_us=section.duration("grace", default.grace_us, low_us=0, high_us=10 * _MINUTE),
+    )
+
+
+def _ready(file: Section) -> ReadySpec:
+    section = file.section("ready", ("timeout",), sample="{timeout: 10s}")
+    return ReadySpec(
+        timeout_us=section.duration(
+            "timeout", _DEFAULT.ready.timeout_us, low_us=100 * _MS, high_us=10 * _MINUTE
+        )
+    )
+
+
+def _network(file: Section) -> NetworkSpec:
+    default = _DEFAULT.network
+    section = file.section("network", ("shims", "default"), sample="{shims: true}")
+    links = section.section("default", ("latency", "jitter"), sample="{latency: 0ms, jitter: 0ms}")
+    shims = section.boolean("shims", default=default.shims)
+    link = LinkSpec(
+        latency_us=links.duration("latency", default.default.latency_us, low_us=0, high_us=_MINUTE),
+        jitter_us=links.duration("jitter", default.default.jitter_us, low_us=0, high_us=_MINUTE),
+    )
+    if not shims and link != LinkSpec(latency_us=0, jitter_us=0):
+        section.wrong(
+            "shims", "write true: only shims can delay links", complaint=", but default has a delay"
+        )
+    return NetworkSpec(shims=shims, default=link)
+
+
+def _limits(file: Section) -> LimitsSpec:
+    section = file.section("limits", ("open_files",), sample="{open_files: 1024}")
+    return LimitsSpec(
+        open_files=section.integer(
+            "open_files", _DEFAULT.limits.open_files, low=OPEN_FILES_MIN, high=OPEN_FILES_MAX
+        )
+    )
+
+
+def _log(file: Section) -> LogSpec:
+    section = file.section("log", ("level",), sample="{level: info}")
+    return LogSpec(level=section.choice("level", _DEFAULT.log.level, LOG_LEVELS))
