@@ -220,7 +220,7 @@ def _notes(spec: ClusterSpec) -> list[str]:
     if copies.n > node_count:
         notes.append(
             f"replication.n is {copies.n}, but there {_are(node_count, 'node')}:"
-            f" each key has {node_count} until more join"
+            f" each key has {_counted(node_count, 'copy', 'copies')} until more join"
         )
     if copies.r + copies.w <= copies.n:
         notes.append(
@@ -234,8 +234,10 @@ def _notes(spec: ClusterSpec) -> list[str]:
         )
     racks = {node.rack for node in spec.nodes}
     if None in racks and len(racks) > 1:
-        without = ", ".join(node.id for node in spec.nodes if node.rack is None)
-        notes.append(f"some nodes have a rack, but {without} not: each counts as a rack of its own")
+        without = next(node.id for node in spec.nodes if node.rack is None)
+        notes.append(
+            f"some nodes have a rack, but {without} has none: it counts as a rack of its own"
+        )
     elif None not in racks and len(racks) < min(copies.n, node_count):
         notes.append(
             f"there {_are(len(racks), 'rack')} for {min(copies.n, node_count)} copies:"
@@ -245,7 +247,11 @@ def _notes(spec: ClusterSpec) -> list[str]:
 
 
 def _are(count: int, what: str) -> str:
-    return f"is 1 {what}" if count == 1 else f"are {count} {what}s"
+    return f"{'is' if count == 1 else 'are'} {_counted(count, what, what + 's')}"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _node_to_builtins(node: NodeSpec) -> dict[str, Any]:

@@ -119,10 +119,16 @@ def _replication(file: Section) -> ReplicationSpec:
     # With a wrong n there is nothing to hold r and w against.
     high = n if len(file.problems.found) == before else COPIES_MAX
     return ReplicationSpec(
-        n=n,
-        r=section.integer("r", quorum(n), low=1, high=high),
-        w=section.integer("w", quorum(n), low=1, high=high),
+        n=n, r=_copies(section, "r", n, high=high), w=_copies(section, "w", n, high=high)
     )
+
+
+def _copies(section: Section, key: str, n: int, *, high: int) -> int:
+    copies = section.integer(key, quorum(n), low=1, high=COPIES_MAX)
+    if copies > high:
+        advice = f"write a whole number from 1 to {high}"
+        section.wrong(key, advice, complaint=", more than n")
+    return copies
 
 
 def _ranges(file: Section) -> int:
