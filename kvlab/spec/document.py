@@ -19,7 +19,7 @@ import yaml
 from kvlab.errors import SpecError
 
 TEXT_CHARS_MAX: Final = 64 * 1024
-"""A hundred nodes with a line each are 10 kb; the parser needs a second for this many."""
+"""A hundred nodes with a line each are 10 kb; reading this many takes a third of a second."""
 DEPTH_MAX: Final = 12
 NODES_MAX: Final = 10_000
 PROBLEMS_MAX: Final = 50
