@@ -18,23 +18,12 @@ from dataclasses import dataclass, replace
 from kvlab.errors import UsageError
 from kvlab.ring.claim import claim
 from kvlab.ring.cluster_map import NUMBER_LIMIT, ClusterMap, Member, RangeState, is_range_count
+from kvlab.ring.movement import Move, range_moves
 from kvlab.ring.quota import Held, minimum_moves
 from kvlab.ring.slot import SLOT_COUNT
 
 DEFAULT_REPLICATION = 3  # copies of each range
 DEFAULT_RANGE_COUNT = 256  # ranges on the ring; suits 1 to 60 nodes
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """One copy of a range that must be sent to `target`.
-
-    `source_candidates` hold the range in full; the one that `target` replaces comes first.
-    """
-
-    range: int
-    source_candidates: tuple[str, ...]
-    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,22 +253,14 @@ def _least(new: ClusterMap, held: Held) -> int:
 
 
 def _moves(old: ClusterMap, new: ClusterMap) -> tuple[Move, ...]:
+    """Return the copies that are to be sent in `new` and were not on their way in `old`."""
     moves: list[Move] = []
     for index, (was, now) in enumerate(zip(old.ranges, new.ranges, strict=True)):
         if was == now or now.next is None:
             continue
-        pending = () if was.next is None else tuple(set(was.next).difference(was.replicas))
-        leaving = [one for one in now.replicas if one not in now.next]
-        staying = [one for one in now.replicas if one in now.next]
-        for target in now.next:
-            if target in now.replicas or target in pending:
-                continue
-            replaced = leaving.pop(0) if leaving else None
-            others = [one for one in (*leaving, *staying) if one != replaced]
-            first = () if replaced is None else (replaced,)
-            moves.append(Move(index, (*first, *others), target))
-            if replaced is not None:
-                leaving.append(replaced)
+        pending = set(was.target).difference(was.replicas)
+        found = range_moves(index, now.replicas, now.next)
+        moves += [move for move in found if move.target not in pending]
     return tuple(moves)
 
 
