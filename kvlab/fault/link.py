@@ -7,7 +7,7 @@ Invariants:
 
 1. The delivery times of one stream never decrease: bytes of a stream keep their order.
 2. Bytes are never dropped: a chunk is delivered, held, or its connection is reset.
-3. A chunk is never delivered before its latency is over, whatever the jitter of others.
+3. A chunk is never delivered before the least latency that its rule allows.
 4. A clean rule delivers now and draws nothing.
 """
 
@@ -31,6 +31,16 @@ SLICE_US: Final = 5_000
 SLICE_BYTES_MIN: Final = 512
 SLICE_BYTES_MAX: Final = 65_536
 _US_PER_S: Final = 1_000_000
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} is {' or '.join(allowed)}, not {value!r}")
+
+
+def _between(name: str, value: Any, largest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
+        raise UsageError(f"{name} is a whole number from 0 to {largest}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +211,3 @@ def connect_fate(out: LinkRule, back: LinkRule) -> ConnectFate:
         if wish in wishes:
             return cast("ConnectFate", wish)
     return "accept"
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} is {' or '.join(allowed)}, not {value!r}")
-
-
-def _between(name: str, value: Any, largest: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= largest:
-        raise UsageError(f"{name} is a whole number from 0 to {largest}, not {value!r}")

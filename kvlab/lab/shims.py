@@ -15,11 +15,13 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+import kvlab
 from kvlab import errors
 from kvlab.errors import InfraError, KvlabError, NotRunningError
 from kvlab.fault.link import LinkRule
@@ -46,11 +48,13 @@ class Shims:
         buffer_bytes: int | None = None,
         connections_max: int | None = None,
         stderr: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Set up without starting.
 
         `seed` drives jitter, one stream per link. `buffer_bytes` bounds what waits per direction
         of a connection. `stderr` is a descriptor for the shim's complaints, by default our own.
+        `env` is added to our environment for the shim (marks that `kvlab reap` looks for).
         """
         self._options = {
             "--seed": seed,
@@ -58,6 +62,9 @@ class Shims:
             "--connections-max": connections_max,
         }
         self._stderr = stderr
+        paths = [str(Path(kvlab.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        ours = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+        self._env = {**os.environ, **ours, **(env or {})}  # a checkout need not be installed
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -83,6 +90,7 @@ class Shims:
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stderr=self._stderr,
+                env=self._env,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # a Ctrl-C at the terminal is for the supervisor alone
             )
