@@ -61,13 +61,16 @@ VERBS: dict[str, Verb] = {
     "node": Verb(SERVE, "", "Run one node as an ordinary server, without a supervisor."),
 }
 
-EXAMPLES = (
-    "kvlab up                                    start the cluster of ./cluster.yaml",
-    "kvlab set city Berlin                       write through any node",
-    "kvlab keys city                             where it belongs and where it is",
-    "kvlab kill server2                          break something",
-    'kvlab partition "server1 | server2,server3" break the network',
-    "kvlab heal && kvlab down                    mend it and leave nothing behind",
+_EXAMPLES = {
+    "kvlab up": "start the cluster of ./cluster.yaml",
+    "kvlab set city Berlin": "write through any node",
+    "kvlab keys city": "where it belongs and where it is",
+    "kvlab kill server2": "break something",
+    'kvlab partition "server1 | server2,server3"': "break the network",
+    "kvlab heal && kvlab down": "mend it and leave nothing behind",
+}
+EXAMPLES = tuple(
+    f"{command.ljust(max(map(len, _EXAMPLES)))}  {said}" for command, said in _EXAMPLES.items()
 )
 
 

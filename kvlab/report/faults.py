@@ -14,19 +14,15 @@ from kvlab.units import format_count, format_duration, format_size
 LINKS_SHOWN_MAX = 4  # a partition of 50 nodes cuts hundreds of links; the count says enough
 
 
-def faults_table(answer: Mapping[str, Any], *, now_us: int | None = None) -> Table:
-    """Show the active faults, each with the evidence that it bites.
-
-    With `now_us`, `since_us` is a point on the same clock and shown as an age; without, it is
-    shown as given.
-    """
+def faults_table(answer: Mapping[str, Any]) -> Table:
+    """Show the active faults, each with its age and the evidence that it bites."""
     faults: Sequence[Mapping[str, Any]] = answer["faults"]
     rows = [
         (
             str(fault["id"]),
             str(fault["kind"]),
             str(fault.get("detail") or ""),
-            format_duration(_age_us(fault["since_us"], now_us)),
+            format_duration(fault["since_us"]),
             link_names(fault.get("links") or []),
             evidence_text(fault.get("evidence") or {}),
         )
@@ -103,7 +99,3 @@ def evidence_text(evidence: Mapping[str, Any]) -> str:
     """Say the counters that prove a fault; without any it has not bitten yet."""
     parts = [f"{name} {value}" for name, value in sorted(evidence.items()) if value]
     return ", ".join(parts) if parts else "none yet"
-
-
-def _age_us(since_us: int, now_us: int | None) -> int:
-    return since_us if now_us is None else max(0, now_us - since_us)

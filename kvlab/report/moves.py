@@ -11,6 +11,8 @@ from typing import Any
 from kvlab.report.table import Column, Table, table
 from kvlab.units import format_count, format_duration, format_size
 
+STEPS = frozenset({"commit"})
+
 
 def merge_moves(answers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge the MOVES answers of all nodes: {"changes": [...]} by epoch, oldest first.
@@ -24,7 +26,9 @@ def merge_moves(answers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     moves: list[Mapping[str, Any]] = []
     for answer in answers:
         for change in answer["changes"]:
-            changes.setdefault(change["epoch"], dict(change))
+            # The steps by which ranges arrive are part of the change that they complete.
+            if change["change"] not in STEPS:
+                changes.setdefault(change["epoch"], dict(change))
         moves.extend(answer["moves"])
     ordered = [changes[epoch] for epoch in sorted(changes)]
     for change in ordered:

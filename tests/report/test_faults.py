@@ -30,12 +30,6 @@ FAULT  KIND       DETAIL                     SINCE  LINKS                       
     assert plain(faults_table(ANSWER)) == expected
 
 
-def test_with_a_clock_the_age_of_a_fault_is_shown() -> None:
-    row = plain(faults_table(ANSWER, now_us=5_000_000)).splitlines()[2]
-
-    assert "  3s  " in row
-
-
 def test_no_faults_are_said_in_a_line() -> None:
     assert plain(faults_table({"faults": [], "links": []})) == "no active faults"
 

@@ -85,3 +85,10 @@ def test_a_transfer_whose_change_nobody_remembers_is_not_lost() -> None:
 
 def test_a_ring_that_never_changed_says_so() -> None:
     assert plain(changes_table({"changes": []})) == "the ring never changed"
+
+
+def test_the_steps_of_a_change_are_no_changes_of_their_own() -> None:
+    commit = {**JOIN, "epoch": 3, "change": "commit", "moved_copies": 0, "minimum_copies": 0}
+    merged = merge_moves([{"changes": [JOIN, commit], "moves": [move(3, 1, "a", "b", 2_000_000)]}])
+
+    assert [(one["change"], one["keys"]) for one in merged["changes"]] == [("join", 10)]
