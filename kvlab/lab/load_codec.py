@@ -1,0 +1,72 @@
+"""Requests to bytes, and replies to what they mean for the history and the counters.
+
+It sends nothing. The full grammar of messages is in wire; a load generator needs this much only.
+
+1. A reply says that an operation did not happen (`fail`) only by a code other than UNKNOWN. An
+   error text without a code, from a server that is not ours, leaves a write `info`.
+2. "No such key" is an answer to a get, and a definite no to a delete.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from kvlab.history import Outcome
+from kvlab.workload.stream import Request
+
+SUCCESS_MARK: Final = b'"status":"SUCCESS"'
+MISSING_MARK: Final = b'"error":"Key does not exist"'
+MISSING_TEXT: Final = "Key does not exist"
+MISSING: Final = "NOT_FOUND"
+UNCERTAIN_CODE: Final = "UNKNOWN"
+BAD_REPLY: Final = "bad reply"
+KIND_CHARS: Final = 60  # of an error text that stands for a kind
+
+_encode = msgspec.json.encode
+
+
+class Reply(msgspec.Struct, gc=False):
+    """The fields of a reply that matter here."""
+
+    status: str = ""
+    value: str | None = None
+    error: str | None = None
+    code: str | None = None
+    node: str | None = None
+    version: str | int | None = None
+    degraded: bool | None = None
+
+
+class Encoder:
+    """Encodes requests as compact JSON lines with constant extra fields."""
+
+    def __init__(self, *, level: str | None = None, meta: bool = False) -> None:
+        extra = b""
+        if level:
+            extra += b',"level":' + _encode(level)
+        if meta:
+            extra += b',"meta":true'
+        self._end = extra + b"}\n"
+
+    def encode(self, request: Request) -> bytes:
+        """Return one line."""
+        f, key, value = request
+        head = b'{"type":"' + f.upper().encode() + b'","key":' + _encode(key)
+        if value is not None:
+            head += b',"value":' + _encode(value)
+        return head + self._end
+
+
+def classify(f: str, reply: Reply) -> tuple[Outcome, str]:
+    """Return what became of an operation, and the kind of error ("" when there is none)."""
+    if reply.status == "SUCCESS":
+        return "ok", ""
+    code = reply.code or (MISSING if reply.error == MISSING_TEXT else "")
+    if code == MISSING:
+        return ("ok" if f == "get" else "fail"), MISSING
+    if code:
+        return ("info" if code == UNCERTAIN_CODE else "fail"), code
+    kind = (reply.error or BAD_REPLY)[:KIND_CHARS]
+    return ("fail" if f == "get" else "info"), kind
