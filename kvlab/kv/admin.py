@@ -1,0 +1,120 @@
+"""What a node answers about itself: PING STATUS MAP RANGES MOVES INSPECT LEAVE. No data operations.
+
+Each answer is a dict for the reply's `info`, or "CODE: sentence" for an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvlab.errors import UsageError
+from kvlab.kv.membership import Membership
+from kvlab.kv.state import State
+from kvlab.kv.transfer import Transfers
+from kvlab.ring.slot import slot_of
+from kvlab.wire.json_lines import Request
+
+Answer = dict[str, Any] | str
+
+
+class Admin:
+    """The questions about one node."""
+
+    def __init__(
+        self, state: State, membership: Membership, transfers: Transfers, now_us: int
+    ) -> None:
+        self.state = state
+        self.membership = membership
+        self.transfers = transfers
+        self.pid = 0  # the shell knows
+        self.connections = 0  # of clients; the shell counts
+        self._started_us = now_us
+        self._verbs = {
+            "PING": self._ping,
+            "STATUS": self._status,
+            "MAP": self._map,
+            "RANGES": self._ranges,
+            "MOVES": self._moves,
+            "INSPECT": self._inspect,
+            "LEAVE": self._leave,
+        }
+
+    def answer(self, request: Request, now_us: int) -> Answer:
+        """Answer one request."""
+        verb = self._verbs.get(request.type)
+        if verb is None:
+            return "BAD_TYPE: Invalid request type"
+        return verb(request, now_us)
+
+    def _ping(self, _request: Request, _now_us: int) -> Answer:
+        return {"id": self.state.settings.id, "ready": self.membership.is_ready}
+
+    def _status(self, _request: Request, now_us: int) -> Answer:
+        state = self.state
+        members = state.map.members if state.map is not None else ()
+        held = 0
+        if state.map is not None:
+            held = sum(state.settings.id in place.replicas for place in state.map.ranges)
+        return {
+            "id": state.settings.id,
+            "cluster": state.settings.cluster,
+            "epoch": state.epoch,
+            "incarnation": state.me.incarnation if state.me is not None else 0,
+            "pid": self.pid,
+            "uptime_us": now_us - self._started_us,
+            "ready": self.membership.is_ready,
+            "waits_for": "" if self.membership.is_ready else self.membership.starting(),
+            "keys": state.table.key_count,
+            "bytes": state.table.byte_count,
+            "connections": self.connections,
+            "peers": {
+                one.id: "up" if one.id in state.up else "down"
+                for one in members
+                if one.id != state.settings.id
+            },
+            "ranges": held,
+            "moving": self.transfers.moving + len(self.transfers.ready),
+            "counters": dict(state.counters) | {"skewed_clocks": state.clock.refused},
+        }
+
+    def _map(self, _request: Request, _now_us: int) -> Answer:
+        if self.state.map is None:
+            return f"UNAVAILABLE: {self.membership.starting()}"
+        return self.state.map.to_builtins()
+
+    def _ranges(self, _request: Request, _now_us: int) -> Answer:
+        return {
+            "ranges": {str(index): [keys, size] for index, keys, size in self.state.table.held()}
+        }
+
+    def _moves(self, _request: Request, _now_us: int) -> Answer:
+        return {"changes": list(self.membership.changes), "moves": list(self.transfers.moves)}
+
+    def _inspect(self, request: Request, _now_us: int) -> Answer:
+        if request.key is None:
+            return 'BAD_REQUEST: INSPECT needs a "key" that is a string'
+        state = self.state
+        if state.map is None:
+            return f"UNAVAILABLE: {self.membership.starting()}"
+        key = request.key.encode()
+        slot = slot_of(key)
+        index = slot >> state.shift
+        place = state.map.ranges[index]
+        record = state.table.get(index, key)
+        return {
+            "slot": slot,
+            "range": index,
+            "owners": list(place.replicas),
+            "next": None if place.next is None else list(place.next),
+            "present": record is not None and record[1] is not None,
+            "tombstone": record is not None and record[1] is None,
+            "version": str(record[0]) if record is not None else "",
+            "bytes": len(record[1]) if record is not None and record[1] is not None else 0,
+        }
+
+    def _leave(self, request: Request, _now_us: int) -> Answer:
+        try:
+            self.membership.ask_leave(request.key or self.state.settings.id)
+        except UsageError as error:
+            return f"BAD_REQUEST: {error.message}"
+        return {"id": request.key or self.state.settings.id}

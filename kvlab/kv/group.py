@@ -1,0 +1,185 @@
+"""Client operations that share replicas: counted together, acknowledged together. No I/O.
+
+A group is all that one loop turn brings for one set of replicas. Counting acknowledgements per group
+in place of per operation is what makes a quorum write cheap. It does not know how frames travel, and
+it decides nothing about placement: a Route says who is asked.
+
+Invariants:
+
+1. A replica's answer counts once: links acknowledge by cumulative gid, in order.
+2. `ops` is the very list that goes to the replicas and is not changed after it was sent; what the
+   answers bring is kept in `found`, `missing` and `seen`.
+3. A group ends exactly once: `done` goes from False to True and never back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kvlab.storage.memory import Value
+
+if TYPE_CHECKING:
+    from kvlab.kv.answer import Batch
+    from kvlab.kv.link import Link
+
+
+class Route:
+    """Who holds a set of ranges, and who of them can be reached now.
+
+    `replicas` answer; while the range moves, `coming` (its next replicas) must agree as well.
+    """
+
+    __slots__ = (
+        "coming",
+        "coming_reachable",
+        "degraded",
+        "group",
+        "links",
+        "local",
+        "r",
+        "reachable",
+        "replicas",
+        "solo",
+        "w",
+    )
+
+    def __init__(
+        self,
+        replicas: tuple[str, ...],
+        coming: tuple[str, ...] | None,
+        *,
+        me: str,
+        up: dict[str, Link],
+        r: int,
+        w: int,
+    ) -> None:
+        self.replicas = replicas
+        self.coming = coming
+        everyone = dict.fromkeys(replicas + (coming or ()))
+        self.local = me in everyone
+        self.links = [up[peer] for peer in everyone if peer in up]
+        self.reachable = sum(1 for peer in replicas if peer == me or peer in up)
+        self.coming_reachable = sum(1 for peer in coming or () if peer == me or peer in up)
+        self.r = min(r, self.reachable)
+        self.w = min(w, self.reachable)
+        self.degraded = self.reachable < min(max(r, w), len(replicas))
+        # Nobody else to ask: the whole operation is a look into the own table.
+        self.solo = self.local and coming is None and replicas == (me,)
+        self.group: Group | None = None  # the open group of this turn at the default level
+
+
+class Group:
+    """Operations of one turn on one route, and what the replicas said to them."""
+
+    __slots__ = (
+        "acks",
+        "acks_coming",
+        "answers",
+        "deadline_us",
+        "degraded",
+        "done",
+        "found",
+        "gid",
+        "metas",
+        "missing",
+        "nacked",
+        "need",
+        "need_coming",
+        "ops",
+        "owners",
+        "route",
+        "seen",
+        "strict",
+        "tries",
+        "waiting",
+    )
+
+    def __init__(
+        self, gid: int, route: Route, *, need: int, strict: bool, me: str, deadline_us: int
+    ) -> None:
+        self.gid = gid
+        self.route = route
+        self.ops: list[Any] = []  # key, version, value; key, version, value; ...
+        self.owners: list[tuple[Batch, int]] = []  # one per op: where its reply stands
+        self.need = need
+        self.strict = strict  # an explicit level: refuse rather than degrade
+        self.deadline_us = deadline_us
+        self.acks = 1 if me in route.replicas else 0
+        coming = route.coming
+        self.need_coming = 0
+        if coming is not None:
+            self.need_coming = min(need, len(coming) if strict else route.coming_reachable)
+        self.acks_coming = 1 if coming is not None and me in coming else 0
+        self.answers = 1 if route.local else 0  # everybody's who counts as having answered
+        self.waiting = 0
+        self.done = False
+        self.degraded = route.degraded and not strict
+        self.nacked = 0  # the newest epoch by which a replica refused the group
+        self.tries = 0
+        self.found: dict[int, tuple[int, Value | None]] | None = None  # newer than what was held
+        self.missing: dict[int, int] | None = None  # deletes: how many replicas held nothing
+        self.seen: list[tuple[int, str, int]] | None = None  # reads: (op, replica, its version)
+        self.metas: list[tuple[Batch, int, int]] | None = None  # replies that tell version, acks
+
+    def count(self, peer: str) -> bool:
+        """Count one replica's acknowledgement; True if it completes the quorum."""
+        self.waiting -= 1
+        self.answers += 1
+        coming = self.route.coming
+        if coming is None:
+            self.acks += 1
+        else:
+            if peer in self.route.replicas:
+                self.acks += 1
+            if peer in coming:
+                self.acks_coming += 1
+        return not self.done and self.enough
+
+    @property
+    def enough(self) -> bool:
+        """Whether the quorum has answered: in the present and in the coming replicas.
+
+        A delete that nobody knew of yet waits for all who can be asked: "not there" must be true.
+        """
+        if self.acks < self.need or self.acks_coming < self.need_coming:
+            return False
+        if self.missing is None or not self.waiting:
+            return True
+        return all(count < self.answers for count in self.missing.values())
+
+    def note(self, index: int, peer: str, version: int, value: Any) -> None:
+        """Keep what a replica said that is not the silent default, for op number `index`."""
+        kind = self.ops[3 * index + 2]
+        if kind is False:  # a read: the replica holds another version than the asker
+            if self.seen is None:
+                self.seen = []
+            self.seen.append((index, peer, version))
+            if value is False:  # an older one, or none
+                return
+            if self.found is None:
+                self.found = {}
+            best = self.found.get(index)
+            if best is None or best[0] < version:
+                self.found[index] = (version, value)
+        elif kind is True:  # a delete that found nothing there
+            if self.missing is None:
+                self.missing = {}
+            self.missing[index] = self.missing.get(index, 0) + 1
+
+    def repairs(self) -> list[tuple[int, int, list[str] | None]]:
+        """Return what the reads of this group found out of step: (op, best version, replicas).
+
+        The replicas are those known to be behind; None stands for all but those that reported the
+        best version (the asker held an older one, and the silent ones hold the same as it).
+        """
+        todo: dict[int, tuple[int, list[str] | None]] = {}
+        for index, peer, _ in self.seen or ():
+            have = self.ops[3 * index + 1]
+            best = max(have, (self.found or {}).get(index, (0, None))[0])
+            if best == have:
+                behind = todo.setdefault(index, (best, []))[1]
+                assert behind is not None
+                behind.append(peer)
+            else:
+                todo[index] = (best, None)
+        return [(index, best, behind) for index, (best, behind) in todo.items()]

@@ -1,0 +1,86 @@
+"""What a node knows of one peer, and what it is about to tell it. Not the socket: see `live.peers`.
+
+Invariants:
+
+1. `outstanding` holds the groups sent to the peer and not yet acknowledged, in order of gid; the
+   peer acknowledges in that order, so one number acknowledges all up to it.
+2. Everything queued here goes out in one frame per loop turn, or is dropped when the link goes down.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kvlab.wire.peer import TURN, encode_frame
+
+if TYPE_CHECKING:
+    from kvlab.kv.group import Group
+
+
+FRAME_BYTES_SOFT = 16 * 1024 * 1024  # beyond it the groups of a turn go out in frames of their own
+
+
+class Link:
+    """One peer: its state as seen from here, and the frame that is being filled for it."""
+
+    __slots__ = (
+        "ack",
+        "ack_due",
+        "boot",
+        "controls",
+        "epoch",
+        "exceptions",
+        "groups",
+        "heard",
+        "id",
+        "misses",
+        "outstanding",
+        "quiet_ticks",
+        "tried",
+        "up",
+    )
+
+    def __init__(self, peer: str) -> None:
+        self.id = peer
+        self.up = False
+        self.tried = False  # a connection was tried since this node started
+        self.boot = 0  # the peer's last known life
+        self.epoch = 0  # of the peer's map, as last heard
+        self.outstanding: deque[Group] = deque()
+        self.groups: list[Any] = []
+        self.ack = 0
+        self.ack_due = False
+        self.exceptions: list[Any] = []
+        self.controls: list[list[Any]] = []
+        self.heard = True
+        self.misses = 0  # ticks in a row without a byte from the peer
+        self.quiet_ticks = 0  # ticks in a row without a frame to the peer
+
+    def reset(self) -> None:
+        """Begin a connection anew; what the old one still had to say is lost with it."""
+        self.groups, self.exceptions, self.controls = [], [], []
+        self.ack, self.ack_due = 0, False
+        self.heard, self.misses, self.quiet_ticks = True, 0, 0
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self.groups or self.ack_due or self.exceptions or self.controls)
+
+    def take_frame(self, epoch: int, clock: int) -> bytes:
+        """Return what was filled so far, as one frame (more where it is heavy), and begin anew."""
+        groups, exceptions, controls = self.groups, self.exceptions, self.controls
+        self.groups, self.exceptions, self.controls = [], [], []
+        self.ack_due = False
+        self.quiet_ticks = 0
+        frame = b""
+        while len(groups) > 1 and sum(map(_weight, groups)) > FRAME_BYTES_SOFT:
+            frame += encode_frame([TURN, epoch, clock, [groups.pop(0)], 0, [], []])
+        return frame + encode_frame([TURN, epoch, clock, groups, self.ack, exceptions, controls])
+
+
+def _weight(group: msgspec.Raw) -> int:
+    return len(memoryview(group))

@@ -1,0 +1,369 @@
+"""Who is in the cluster and which map a node serves by; the changes of both. No I/O, no clock.
+
+How a map is agreed on: one member drives all changes, the reachable one with the lowest number, and
+only while it reaches a majority of the members; everybody adopts the map with the higher epoch. That
+is a convention, not consensus: it is the seam where an agreed register takes over. The rest of
+the node only calls `adopt` and reads `state.map`.
+
+The life of a node: it founds the cluster (its id is among the initial members and a majority of them
+was met, none of whom had seen it before), or it asks to join until a map names this very life of it.
+
+Invariants:
+
+1. The epoch of the map never falls.
+2. A life that lost its table is never counted as a replica before it was refilled: it comes back
+   through `ring.change.restart`, which takes it out of the replicas first.
+3. A member that is not in the majority part of a split changes no map.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from kvlab.errors import UsageError
+from kvlab.kv.link import Link
+from kvlab.kv.state import State
+from kvlab.ring import change
+from kvlab.ring.cluster_map import ClusterMap
+from kvlab.wire.peer import Hello
+
+CHANGES_MAX = 1000  # remembered changes of the map
+HOPS_MAX = 2  # of a join or leave on its way to the driver
+ABORT_TICKS = 100  # a joiner that cannot be reached so long is given up
+
+
+class Membership:
+    """The cluster map of one node and the part it plays in changing it."""
+
+    def __init__(
+        self, state: State, on_map: Callable[[ClusterMap | None, ClusterMap], None]
+    ) -> None:
+        self.state = state
+        self.changes: deque[dict[str, Any]] = deque(maxlen=CHANGES_MAX)
+        self.refused = ""  # why the cluster will not have this node
+        self._on_map = on_map
+        self._met: set[str] = set()  # founding members met in this life
+        self._returning = False
+        self._joins: dict[str, dict[str, Any]] = {}  # asked of this driver, by id
+        self._leaves: set[str] = set()
+        self._ready: dict[tuple[int, str], int] = {}  # (range, member) -> its incarnation
+        self._absent: dict[str, int] = {}  # joiner -> ticks without a link
+
+    # -- this node's own way in -----------------------------------------------------------------
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the map names this life of this node."""
+        me = self.state.me
+        if me is None:
+            return False
+        if me.incarnation == self.state.settings.boot:
+            return True
+        return me.incarnation == 1 and not self._returning and self._met_majority
+
+    @property
+    def _met_majority(self) -> bool:
+        """Whether a majority of the founders was met, this node counted."""
+        settings = self.state.settings
+        founders = [one for one, _ in settings.initial] or [settings.id]
+        met = sum(1 for one in founders if one == settings.id or one in self._met)
+        return settings.id in founders and met * 2 > len(founders)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this node serves: it is a member and has tried to reach every other one."""
+        state = self.state
+        if state.map is None or not self.is_member:
+            return False
+        return all(
+            member.id == state.settings.id or state.link(member.id).tried
+            for member in state.map.members
+        )
+
+    def alone(self, now_us: int) -> None:
+        """Found a cluster of one, when no other member is named anywhere."""
+        settings = self.state.settings
+        if not settings.initial or [one for one, _ in settings.initial] == [settings.id]:
+            self._found(now_us)
+
+    def met(self, link: Link, hello: Hello, now_us: int) -> None:
+        """Take note of a peer's handshake: it may tell that this node was here before."""
+        state = self.state
+        settings = state.settings
+        if self.is_member:
+            return
+        if hello.epoch > 1 or hello.known_boot not in (0, settings.boot):
+            self._returning = True
+        self._met.add(link.id)
+        if not self._returning and state.map is None and settings.initial and self._met_majority:
+            self._found(now_us)
+
+    def _found(self, now_us: int) -> None:
+        settings = self.state.settings
+        founders = settings.initial or ((settings.id, settings.address),)
+        first = change.first_map(
+            settings.cluster, founders, settings.replication, settings.range_count
+        )
+        self.adopt(first, now_us)
+
+    def starting(self) -> str:
+        """Say in words what this node waits for before it can serve."""
+        settings = self.state.settings
+        if self.refused:
+            return self.refused
+        if settings.initial and not self._returning:
+            return (
+                f"this node is starting: it has met {len(self._met) + 1} of "
+                f"{len(settings.initial)} founding members and needs a majority"
+            )
+        return "this node is starting: it waits to be taken into the cluster"
+
+    # -- maps -----------------------------------------------------------------------------------
+
+    def adopt(self, new: ClusterMap, now_us: int) -> bool:
+        """Serve by `new` from now on, if it is newer than the present map."""
+        state = self.state
+        old = state.map
+        settings = state.settings
+        if new.cluster != settings.cluster or new.range_count != settings.range_count:
+            state.log(f"a map of another cluster was ignored: {new.cluster!r}")
+            return False
+        if old is not None and (new.epoch, new.digest()) <= (old.epoch, old.digest()):
+            return False
+        for index, place in enumerate(new.ranges):
+            if old is None or place != old.ranges[index]:
+                state.fence[index] = new.epoch
+        state.map = new
+        me = state.me
+        if me is not None:
+            state.clock.number = me.number
+            if me.incarnation > max(settings.boot, 1):
+                self.refused = f"a newer life of {settings.id} has taken its place"
+        elif old is not None and old.member(settings.id) is not None:
+            state.left = True
+        for member in new.members:
+            if member.id != settings.id:
+                state.link(member.id)
+        if old is not None:
+            self._remember(old, new, now_us)
+        self._on_map(old, new)
+        return True
+
+    def _remember(self, old: ClusterMap, new: ClusterMap, now_us: int) -> None:
+        told = change.describe(old, new)
+        self.changes.append(
+            {
+                "epoch": new.epoch,
+                "change": told.kind,
+                "subject": told.subject,
+                "at_us": now_us,
+                "moved_copies": told.moved_copies,
+                "minimum_copies": told.minimum_copies,
+                "members_before": len(old.members),
+                "members_after": len(new.members),
+            }
+        )
+        self.state.log(f"map {new.epoch}: {told.kind} {told.subject}".rstrip())
+
+    def _propose(self, new: ClusterMap, now_us: int) -> None:
+        """Make `new` the cluster's map: the seam where agreement takes over from convention."""
+        if self.adopt(new, now_us):
+            self.spread()
+
+    def spread(self) -> None:
+        """Tell the map to every peer that is not known to have it."""
+        state = self.state
+        if state.map is None:
+            return
+        told = None
+        for link in state.up.values():
+            if link.epoch < state.map.epoch:
+                told = told or ["map", state.map.to_builtins()]
+                link.controls.append(told)
+
+    # -- messages -------------------------------------------------------------------------------
+
+    def on_map(self, body: Any, now_us: int) -> None:
+        """Take a peer's map; raises ValueError if it is none."""
+        self.adopt(ClusterMap.from_builtins(body), now_us)
+
+    def on_join(self, link: Link, info: Any, hops: int) -> None:
+        """A node asks to be taken in, itself or through another member."""
+        state = self.state
+        if state.map is None or not isinstance(info, dict):
+            return
+        known = state.map.member(str(info["id"]))
+        other = state.links.get(str(info["id"]))
+        if known is not None and known.incarnation == info["incarnation"]:
+            return
+        if other is not None and other.up and other.boot != info["incarnation"]:
+            reason = f"{info['id']} is already running at {known.address if known else '?'}"
+            link.controls.append(["refused", reason])
+            return
+        self._to_driver(["join", info, hops + 1], hops, lambda: self._join_here(info))
+
+    def _join_here(self, info: dict[str, Any]) -> None:
+        self._joins[str(info["id"])] = info
+
+    def ask_leave(self, member: str, hops: int = 0) -> None:
+        """Begin to hand over all that a member holds; it leaves when that is done.
+
+        Raises UsageError if there is no such member, or it is the last one.
+        """
+        current = self.state.map
+        if current is None or current.member(member) is None:
+            raise UsageError(f"{member} is not a member of the cluster")
+        if sum(1 for one in current.members if not one.leaving) < 2:
+            raise UsageError(f"{member} is the last member; the data would have nowhere to go")
+        self._to_driver(["leave", member, hops + 1], hops, lambda: self._leaves.add(member))
+
+    def on_ready(self, member: str, incarnation: int, ranges: list[int]) -> None:
+        """A member has the data of these ranges, which are moving to it."""
+        for index in ranges:
+            self._ready[index, member] = incarnation
+
+    def report_ready(self, ranges: list[int]) -> None:
+        """Tell the driver that this node has the data of these ranges."""
+        settings = self.state.settings
+        me = self.state.me
+        if me is None:
+            return
+        self._to_driver(
+            ["ready", settings.id, me.incarnation, ranges],
+            0,
+            lambda: self.on_ready(settings.id, me.incarnation, ranges),
+        )
+
+    def _to_driver(self, control: list[Any], hops: int, here: Callable[[], object]) -> None:
+        driver = self.driver()
+        if driver == self.state.settings.id:
+            here()
+        elif driver and hops < HOPS_MAX:
+            self.state.links[driver].controls.append(control)
+
+    def driver(self) -> str:
+        """Return the member that changes the map: the lowest number in reach; "" if none is."""
+        state = self.state
+        if state.map is None:
+            return ""
+        reach = [
+            member
+            for member in state.map.members
+            if member.id in state.up or (member.id == state.settings.id and self.is_member)
+        ]
+        return min(reach, key=lambda member: member.number).id if reach else ""
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def tick(self, now_us: int) -> None:
+        """Do what is due: ask to join, or drive the changes that were asked for."""
+        state = self.state
+        self.spread()
+        if not self.is_member:
+            if state.map is None and not self._returning and state.settings.initial:
+                return  # a founder waits for a majority
+            self._ask_to_join()
+            return
+        if state.map is None or state.left or self.driver() != state.settings.id:
+            return
+        reach = sum(
+            1 for one in state.map.members if one.id in state.up or one.id == state.settings.id
+        )
+        if reach * 2 > len(state.map.members):
+            self._drive(now_us)
+
+    def _ask_to_join(self) -> None:
+        settings = self.state.settings
+        info = {
+            "id": settings.id,
+            "address": settings.address,
+            "client_address": settings.client_address,
+            "incarnation": settings.boot,
+            "weight": settings.weight,
+            "rack": settings.rack,
+        }
+        for link in self.state.up.values():
+            link.controls.append(["join", info, 0])
+            return
+
+    def _drive(self, now_us: int) -> None:
+        current = self.state.map
+        assert current is not None
+        for name in list(self._joins):
+            current = self._attempt(current, self._joined, self._joins.pop(name))
+        for name in sorted(self._leaves):
+            self._leaves.discard(name)
+            current = self._attempt(current, change.leave, name)
+        done = self._complete(current)
+        if done:
+            current = self._attempt(current, change.commit, done)
+        for name in self._hopeless(current):
+            current = self._attempt(current, change.abort, name)
+        if current is not self.state.map:
+            self._propose(current, now_us)
+
+    def _attempt(
+        self, current: ClusterMap, transition: Callable[[ClusterMap, Any], ClusterMap], what: Any
+    ) -> ClusterMap:
+        """Apply one change; a change that cannot be is logged and left out."""
+        try:
+            return transition(current, what)
+        except (UsageError, ValueError) as error:
+            self.state.log(f"a change of the map was refused: {error}")
+            return current
+
+    @staticmethod
+    def _joined(current: ClusterMap, info: dict[str, Any]) -> ClusterMap:
+        known = current.member(info["id"])
+        if known is not None and known.incarnation >= info["incarnation"]:
+            return current
+        if known is None:
+            new = change.join(
+                current,
+                info["id"],
+                info["address"],
+                client_address=info["client_address"],
+                weight=float(info["weight"]),
+                rack=info["rack"],
+            )
+        else:
+            new = change.restart(current, info["id"], info["address"], info["client_address"])
+        members = tuple(
+            replace(one, incarnation=info["incarnation"]) if one.id == info["id"] else one
+            for one in new.members
+        )
+        return replace(new, members=members)
+
+    def _complete(self, current: ClusterMap) -> list[int]:
+        """Return the moving ranges whose every newcomer reported to have the data."""
+        done = []
+        for index, place in enumerate(current.ranges):
+            if place.next is None:
+                continue
+            newcomers = [current.member(one) for one in place.next if one not in place.replicas]
+            if all(
+                one is not None and self._ready.get((index, one.id)) == one.incarnation
+                for one in newcomers
+            ):
+                done.append(index)
+        for index in done:
+            for place_member in current.ranges[index].next or ():
+                self._ready.pop((index, place_member), None)
+        return done
+
+    def _hopeless(self, current: ClusterMap) -> list[str]:
+        """Return the joiners that hold nothing yet and were out of reach for too long."""
+        holders = {one for place in current.ranges for one in place.replicas}
+        gone = []
+        for member in current.members:
+            away = member.id != self.state.settings.id and member.id not in self.state.up
+            if member.id in holders or not away or member.incarnation == 1:
+                self._absent.pop(member.id, None)
+                continue
+            self._absent[member.id] = self._absent.get(member.id, 0) + 1
+            if self._absent[member.id] >= ABORT_TICKS:
+                gone.append(member.id)
+        return gone

@@ -1,0 +1,245 @@
+"""The node: every event of its life in, what to send and to whom out. Pure; see `live` and `sim`.
+
+A shell calls one method per event and then `take_frames`, and writes what it is given:
+
+    receive     a client's requests came         -> Batch; write it when `pending` is 0
+    link_up     a peer's handshake succeeded
+    link_down   a connection to a peer ended
+    frame       a peer's frame came
+    tick        TICK_US went by
+    take_frames what each peer must be sent now, once per loop turn
+    finished    batches whose last operation ended since; write them in order per connection
+
+It does not open, close or time anything itself. `drop_links` names peers that were silent too long.
+
+Invariants:
+
+1. Every input from outside is checked before it changes anything: a bad frame raises FrameError and
+   ends one link, never the node.
+2. Time is counted in ticks where a peer's silence is judged: a node that was stopped for a while has
+   missed ticks, not frames, and must not call all others dead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvlab.kv.admin import Admin
+from kvlab.kv.answer import Batch
+from kvlab.kv.coordinator import Coordinator
+from kvlab.kv.link import Link
+from kvlab.kv.membership import Membership
+from kvlab.kv.quorum import Quorum
+from kvlab.kv.replica import apply_groups
+from kvlab.kv.state import Settings, State
+from kvlab.kv.transfer import Transfers
+from kvlab.ring.cluster_map import ClusterMap
+from kvlab.wire.peer import HELLO, FrameError, Hello, parse_turn
+
+TICK_US = 100_000
+HEARTBEAT_TICKS = 2  # a peer hears from us at least so often
+SILENCE_TICKS = 15  # a peer that was not heard for so long is taken for gone
+
+
+class Node:
+    """One node of the store."""
+
+    def __init__(self, settings: Settings, now_us: int) -> None:
+        self.state = State(settings)
+        self.quorum = Quorum(self.state)
+        self.transfers = Transfers(self.state)
+        self.membership = Membership(self.state, self._map_changed)
+        self.admin = Admin(self.state, self.membership, self.transfers, now_us)
+        self.coordinator = Coordinator(
+            self.state, self.quorum, self.admin.answer, self.membership.starting
+        )
+        self.receive = self.coordinator.receive
+        self._now_us = now_us
+
+    # -- what the shell asks --------------------------------------------------------------------
+
+    @property
+    def finished(self) -> list[Batch]:
+        """Return the batches that ended since the last call."""
+        done, self.quorum.finished = self.quorum.finished, []
+        return done
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether `take_frames` has something to give."""
+        return self.quorum.has_turn or any(link.has_frame for link in self.state.up.values())
+
+    def take_frames(self) -> list[tuple[str, bytes]]:
+        """Seal this loop turn; return (peer, bytes) for every peer that must be told something."""
+        quorum, state = self.quorum, self.state
+        while quorum.has_turn:  # sealing may end a delete's first round and begin its second
+            quorum.seal()
+        epoch, clock = state.epoch, state.clock.last
+        return [
+            (link.id, link.take_frame(epoch, clock)) for link in state.up.values() if link.has_frame
+        ]
+
+    def hello(self, target: str) -> Hello:
+        """Return this node's handshake for a peer (whose id may not be known yet: "")."""
+        state, settings = self.state, self.state.settings
+        link = state.links.get(target)
+        known = link.boot if link is not None else 0
+        return Hello(
+            HELLO,
+            settings.cluster,
+            settings.id,
+            settings.boot,
+            state.epoch,
+            settings.range_count,
+            target,
+            known,
+            settings.address,
+        )
+
+    def why_refuse(self, hello: Hello) -> tuple[str, str]:
+        """Say why a peer that introduced itself cannot be talked to: (code, sentence) or ("", "")."""
+        settings = self.state.settings
+        if hello.cluster != settings.cluster:
+            return "cluster", f"this is cluster {settings.cluster!r}, not {hello.cluster!r}"
+        if hello.target not in ("", settings.id):
+            return "target", f"this is {settings.id}, not {hello.target}"
+        if hello.node == settings.id:
+            return "self", f"{hello.node} is this node's own id; give each node its own --id"
+        if hello.range_count != settings.range_count:
+            return "ranges", f"this cluster has {settings.range_count} ranges"
+        known = self.state.links.get(hello.node)
+        if known is not None and hello.boot < known.boot:
+            return "old", f"a newer life of {hello.node} is known"
+        return "", ""
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def link_up(self, hello: Hello, now_us: int) -> Link:
+        """A connection to a peer is open, and both sides have introduced themselves."""
+        state = self.state
+        link = state.link(hello.node)
+        was_known = link.boot == hello.boot
+        if link.up:
+            self.link_down(hello.node)
+        link.reset()
+        link.up, link.tried = True, True
+        link.boot, link.epoch = hello.boot, hello.epoch
+        state.up[hello.node] = link
+        state.rebuild()
+        self.membership.met(link, hello, now_us)
+        self.membership.spread()
+        if was_known:
+            self.transfers.on_link_up(link)
+        self.transfers.advance()
+        if not self.membership.is_member:
+            self.membership.tick(now_us)
+        return link
+
+    def link_down(self, peer: str) -> None:
+        """The connection to a peer ended; what it owed is given up."""
+        state = self.state
+        link = state.up.pop(peer, None)
+        if link is None:
+            return
+        link.up = False
+        link.reset()
+        state.rebuild()
+        self.quorum.lost(link)
+        self.transfers.on_link_down(link)
+
+    def tried(self, peer: str) -> None:
+        """A connection to a peer was tried in vain."""
+        self.state.link(peer).tried = True
+
+    def frame(self, link: Link, body: bytes, now_us: int) -> None:
+        """A frame of a peer came. Raises FrameError if it is none."""
+        self._now_us = now_us
+        _, epoch, clock, groups, ack, exceptions, controls = parse_turn(body)
+        link.heard = True
+        try:
+            link.epoch = epoch
+            self.state.clock.observe(clock, now_us)
+            for control in controls:
+                self._control(link, control, now_us)
+            if groups:
+                apply_groups(self.state, link, epoch, groups)
+            if ack:
+                self.quorum.answered(link, ack, exceptions)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise FrameError(f"a malformed frame of {link.id}: {error!r}") from error
+        if self.quorum.has_retries:
+            self.quorum.reroute(now_us)
+
+    def tick(self, now_us: int) -> None:
+        """TICK_US went by (or more, if this node was held up)."""
+        self._now_us = now_us
+        self.quorum.expire(now_us)
+        self.membership.tick(now_us)
+        self.transfers.advance()
+        self.transfers.drop_moved()
+        ready = self.transfers.ready
+        if ready:
+            self.membership.report_ready(ready)
+        for link in self.state.up.values():
+            link.misses = 0 if link.heard else link.misses + 1
+            link.heard = False
+            link.quiet_ticks += 1
+            if link.quiet_ticks >= HEARTBEAT_TICKS:
+                link.ack_due = True
+
+    def drop_links(self) -> list[str]:
+        """Return the peers that were silent for so long that their connections must be closed."""
+        return [link.id for link in self.state.up.values() if link.misses >= SILENCE_TICKS]
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _map_changed(self, old: ClusterMap | None, new: ClusterMap) -> None:
+        self.state.rebuild()
+        self.quorum.reroute(self._now_us)
+        self.transfers.on_map(old, new)
+        self.transfers.advance()
+
+    def _control(self, link: Link, control: list[Any], now_us: int) -> None:
+        """Dispatch one rare message of a peer."""
+        membership = self.membership
+        match control:
+            case ["map", body]:
+                membership.on_map(body, now_us)
+            case ["join", info, int(hops)]:
+                membership.on_join(link, info, hops)
+            case ["leave", str(member), int(hops)]:
+                membership.ask_leave(member, hops)
+            case ["ready", str(member), int(incarnation), list(ranges)]:
+                membership.on_ready(member, incarnation, ranges)
+            case ["refused", str(reason)]:
+                membership.refused = reason
+            case ["put", list(records)]:
+                self._put(records)
+            case _:
+                self._transfer(link, control, now_us)
+
+    def _transfer(self, link: Link, control: list[Any], now_us: int) -> None:
+        """Dispatch one message of a range on its way."""
+        transfers = self.transfers
+        match control:
+            case ["pull", int(one), int(index), int(epoch), str(mode)]:
+                transfers.on_pull(link, one, index, epoch, mode)
+            case ["chunk", int(one), list(records), bool(more)]:
+                transfers.on_chunk(link, one, records, now_us, more=more)
+            case ["more", int(one)]:
+                transfers.on_more(link, one)
+            case ["fetch", int(one), int(index), list(keys)]:
+                transfers.on_fetch(link, one, index, keys)
+            case ["records", int(one), list(records), int(count)]:
+                transfers.on_records(link, one, records, count, now_us)
+            case ["wait", int(one)]:
+                transfers.on_wait(one)
+            case _:
+                raise FrameError(f"an unknown control of {link.id}: {control!r:.80}")
+
+    def _put(self, records: list[Any]) -> None:
+        """Apply a repair, where this node still holds the range."""
+        state = self.state
+        each = iter(records)
+        for key, version, value in zip(each, each, each, strict=True):
+            state.put_if_held(key, version, value)

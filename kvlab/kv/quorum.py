@@ -1,0 +1,321 @@
+"""Groups from their first operation to their last answer. No placement decisions, no I/O, no clock.
+
+`add` puts an operation into the open group of its route, `seal` (once per loop turn) hands the groups
+to the links, `answered`, `lost` and `expire` end them, and batches whose last operation ended appear
+on `finished`.
+
+Invariants:
+
+1. Every operation of a batch that was added ends exactly once, and each ends a bounded time after
+   it was added.
+2. A group is sealed under the map that routed it; a change of the map routes it again.
+3. A write that was sent and did not get its quorum ends as UNKNOWN, never as a definite error.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from typing import Any
+
+from kvlab.kv.answer import Batch
+from kvlab.kv.group import Group, Route
+from kvlab.kv.link import Link
+from kvlab.kv.state import State
+from kvlab.ring.slot import slot_of
+from kvlab.wire.peer import DELETE, READ, STALE, encode_raw
+
+FOLLOWUP_US = 500_000  # the time a delete's second round gets beyond the first
+RETRIES_MAX = 3  # how often a group is routed again after a replica knew a newer map: the hop limit
+OPEN_GROUPS_MAX = 20_000  # beyond it clients are told BUSY
+
+
+class Quorum:
+    """All groups of one node."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.finished: list[Batch] = []  # drained by the shell
+        self.open: dict[int, Group] = {}  # sealed, and not yet answered by everybody asked
+        self._turn: list[Group] = []  # being filled
+        self._explicit: dict[tuple[int, int, int], Group] = {}  # explicit levels of this turn
+        self._retry: list[Group] = []  # refused by a replica whose map is newer than ours
+        self._gid = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether clients must be told to come back later."""
+        return len(self.open) >= OPEN_GROUPS_MAX
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether `seal` has something to do."""
+        return bool(self._turn)
+
+    @property
+    def has_retries(self) -> bool:
+        """Whether replicas refused groups because their map is newer."""
+        return bool(self._retry)
+
+    # -- filling --------------------------------------------------------------------------------
+
+    def group(self, route: Route, deadline_us: int) -> Group:
+        """Return the open group of this turn at the default level."""
+        group = route.group
+        if group is None:
+            # Reads and writes share a group, so that a pipeline keeps its order at the replicas.
+            group = route.group = self._new(route, max(route.r, route.w), deadline_us, strict=False)
+        return group
+
+    def explicit(self, route: Route, need: int, deadline_us: int, timeout_us: int) -> Group:
+        """Return the open group of this turn for an explicit level or time-out."""
+        key = (id(route), need, timeout_us)
+        group = self._explicit.get(key)
+        if group is None:
+            group = self._explicit[key] = self._new(route, need, deadline_us, strict=True)
+        return group
+
+    def _new(self, route: Route, need: int, deadline_us: int, *, strict: bool) -> Group:
+        self._gid += 1
+        me = self.state.settings.id
+        group = Group(self._gid, route, need=need, strict=strict, me=me, deadline_us=deadline_us)
+        self._turn.append(group)
+        return group
+
+    def add(
+        self, group: Group, batch: Batch, index: int, key: bytes, version: int, value: Any
+    ) -> None:
+        """Add one operation: apply it here if this node is a replica, and queue it for the others.
+
+        `value` is text or bytes to write, None for a tombstone, READ or DELETE; `index` is the place
+        of its reply in the batch. For a READ the version is filled in here.
+        """
+        table = self.state.table
+        place = (slot_of(key) if b"{" in key else crc_hqx(key, 0) & 16383) >> self.state.shift
+        if value is READ:
+            record = table.ranges[place].get(key) if group.route.local else None
+            if record is not None:
+                version = record[0]
+            batch.answer(index, key.decode(), None if record is None else record[1])
+        elif not group.route.local:
+            pass
+        elif value is DELETE:
+            record = table.ranges[place].get(key)
+            if record is not None and (record[1] is not None or record[0] == version):
+                table.put(place, key, version, None)
+            else:
+                group.missing = group.missing or {}
+                group.missing[len(group.owners)] = 1
+        else:
+            table.put(place, key, version, value)
+        group.ops += (key, version, value)
+        group.owners.append((batch, index))
+
+    def seal(self) -> None:
+        """Hand this turn's groups to the links of their routes."""
+        turn, self._turn = self._turn, []
+        self._explicit.clear()
+        for group in turn:
+            route = group.route
+            if route.group is group:
+                route.group = None
+            links = [link for link in route.links if link.up]
+            group.waiting = len(links)
+            if links:
+                self.open[group.gid] = group
+                raw = encode_raw([group.gid, group.ops])
+                for link in links:
+                    link.groups.append(raw)
+                    link.outstanding.append(group)
+                if group.enough:
+                    self._finish(group)
+            elif group.enough:
+                self._finish(group)
+            else:
+                self._settle(group)
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def answered(self, link: Link, ack: int, exceptions: list[Any]) -> None:
+        """Count a peer's acknowledgement of all groups up to `ack`, with what differed."""
+        if exceptions:
+            self._note(link, exceptions)
+        outstanding = link.outstanding
+        while outstanding and outstanding[0].gid <= ack:
+            group = outstanding.popleft()
+            if group.nacked:
+                self._drop(group)
+            elif group.count(link.id):
+                self._finish(group)
+            if group.waiting == 0:
+                self._close(group)
+
+    def _note(self, link: Link, exceptions: list[Any]) -> None:
+        each = iter(exceptions)
+        for gid, index, version, value in zip(each, each, each, each, strict=True):
+            group = self.open.get(gid)
+            if group is None:
+                continue
+            if index == STALE:
+                group.nacked = max(group.nacked, version)
+            else:
+                group.note(index, link.id, version, value)
+
+    def _drop(self, group: Group) -> None:
+        """Take an answer that does not count: the replica knows a newer map."""
+        group.waiting -= 1
+        if not group.done and group not in self._retry:
+            self._retry.append(group)
+
+    def lost(self, link: Link) -> None:
+        """Give up on what a peer still owes, after its link went down."""
+        outstanding = list(link.outstanding)
+        link.outstanding.clear()
+        for group in outstanding:
+            group.waiting -= 1
+            if group.waiting == 0:
+                self._close(group)
+
+    def expire(self, now_us: int) -> None:
+        """End every group whose deadline has passed. Called on each tick of the node."""
+        for group in list(self.open.values()):
+            if not group.done and group.deadline_us <= now_us:
+                self._settle(group)
+
+    def _close(self, group: Group) -> None:
+        """End a group that nobody will answer any more; let its reads repair what they saw."""
+        self.open.pop(group.gid, None)
+        if group in self._retry:
+            return
+        if not group.done:
+            self._settle(group)
+        if group.seen:
+            self._repair(group)
+
+    # -- ends -----------------------------------------------------------------------------------
+
+    def _settle(self, group: Group) -> None:
+        """End a group without its quorum: degraded where that is allowed, else with an error."""
+        if group.acks and not group.strict:
+            group.degraded = True
+            self._finish(group)
+            return
+        group.done = True
+        self.state.counters["quorum_failures"] += 1
+        read = "not enough replicas answered; nothing was changed"
+        write = "outcome unknown: not enough replicas confirmed; it may have happened"
+        for number, (batch, index) in enumerate(group.owners):
+            is_read = group.ops[3 * number + 2] is READ
+            code, error = ("UNAVAILABLE", read) if is_read else ("UNKNOWN", write)
+            batch.fail(index, group.ops[3 * number].decode(), code, error)
+            self._end(batch)
+
+    def _finish(self, group: Group) -> None:
+        """End a group with success: its quorum answered, or degraded with what there is."""
+        group.done = True
+        if group.found:
+            self._take_found(group)
+        if group.missing is not None:
+            self._take_missing(group)
+        if group.degraded:
+            self.state.counters["degraded"] += len(group.owners)
+            for number, (batch, index) in enumerate(group.owners):
+                batch.full(index, group.ops[3 * number].decode()).degraded = True
+        if group.metas is not None:
+            for batch, index, number in group.metas:
+                reply = batch.full(index, group.ops[3 * number].decode())
+                reply.acks = group.acks
+                version = group.ops[3 * number + 1]
+                if group.found and number in group.found:
+                    version = max(version, group.found[number][0])
+                reply.version = str(version)
+        finished = self.finished
+        for batch, _ in group.owners:
+            batch.pending -= 1
+            if not batch.pending:
+                finished.append(batch)
+
+    def _take_found(self, group: Group) -> None:
+        """Put the newest value that a read met into its reply."""
+        assert group.found is not None
+        for number, (version, value) in group.found.items():
+            if version > group.ops[3 * number + 1]:
+                batch, index = group.owners[number]
+                batch.answer(index, group.ops[3 * number].decode(), value)
+
+    def _take_missing(self, group: Group) -> None:
+        """Judge the deletes that some replica knew nothing of.
+
+        Where no replica held a value there was nothing to delete, and nothing was changed. Where too
+        few did, the tombstone must still reach a write quorum, or a late copy could come back.
+        """
+        assert group.missing is not None
+        for number, count in group.missing.items():
+            batch, index = group.owners[number]
+            if count >= group.answers:
+                batch.answer(index, group.ops[3 * number].decode(), None)
+            elif group.answers - count < group.need:
+                key, version = group.ops[3 * number : 3 * number + 2]
+                again = self._new(
+                    group.route, group.need, group.deadline_us + FOLLOWUP_US, strict=group.strict
+                )
+                batch.pending += 1  # the operation ends with the second group
+                self.add(again, batch, index, key, version, None)
+
+    def _end(self, batch: Batch) -> None:
+        batch.pending -= 1
+        if not batch.pending:
+            self.finished.append(batch)
+
+    # -- a newer map, and repair ----------------------------------------------------------------
+
+    def reroute(self, now_us: int) -> None:
+        """Route again by the present map what an older one routed and no quorum has confirmed."""
+        turn, self._turn = self._turn, []
+        self._explicit.clear()
+        for group in turn:
+            group.route.group = None
+        retry, self._retry = self._retry, []
+        for group in turn + retry:
+            if group.done:
+                continue
+            if group.tries >= RETRIES_MAX or group.deadline_us <= now_us:
+                self._settle(group)
+            else:
+                self._again(group)
+
+    def _again(self, group: Group) -> None:
+        """Give every operation of a group to the routes of the present map."""
+        group.done = True
+        ops = group.ops
+        for number, (batch, index) in enumerate(group.owners):
+            key, version, value = ops[3 * number : 3 * number + 3]
+            route = self.state.routes[self._range(key)]
+            if group.strict:
+                again = self.explicit(route, group.need, group.deadline_us, 0)
+            else:
+                again = self.group(route, group.deadline_us)
+            again.tries = group.tries + (1 if group.nacked else 0)
+            self.add(again, batch, index, key, 0 if value is READ else version, value)
+
+    def _repair(self, group: Group) -> None:
+        """Give the best version that a read met to the replicas that are behind."""
+        table = self.state.table
+        for number, best, behind in group.repairs():
+            key = group.ops[3 * number]
+            index = self._range(key)
+            record = table.get(index, key)
+            if group.found and number in group.found and group.found[number][0] == best:
+                newest, value = group.found[number]
+                if group.route.local:
+                    table.put(index, key, best, value)
+            elif record is not None and record[0] >= best:
+                newest, value = record
+            else:
+                continue
+            self.state.counters["read_repairs"] += 1
+            for link in group.route.links:
+                if link.up and (behind is None or link.id in behind):
+                    link.controls.append(["put", [key, newest, value]])
+
+    def _range(self, key: bytes) -> int:
+        return slot_of(key) >> self.state.shift

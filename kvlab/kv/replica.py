@@ -1,0 +1,69 @@
+"""A node as replica: apply what a coordinator's frame asks for. It never asks back, never waits.
+
+The silent default answers are the acknowledgement alone; only what differs becomes an exception:
+
+    write, tombstone   applied, or the table held something newer: silent
+    read               the same version as the asker holds: silent
+                       newer here: (version, value), value None for a tombstone
+                       older here or nothing: (version, READ), so that the asker can repair
+    delete             a live value was here, it is a tombstone now: silent
+                       nothing live here: (version, None)
+    whole group        its sender's map is too old for one of its ranges: index STALE, version = epoch
+
+Invariant: a group is applied whole or not at all.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from typing import Any
+
+from kvlab.kv.link import Link
+from kvlab.kv.state import State
+from kvlab.ring.slot import slot_of
+from kvlab.wire.peer import STALE
+
+
+def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> None:
+    """Apply the groups of one frame of `link` in order; queue acknowledgement and exceptions."""
+    for gid, ops in groups:
+        link.ack = gid
+        link.ack_due = True
+        if epoch < state.epoch and _is_fenced(state, epoch, ops):
+            state.counters["fence_refusals"] += 1
+            link.exceptions += (gid, STALE, state.epoch, None)
+        else:
+            _apply(state, link, gid, ops)
+
+
+def _is_fenced(state: State, epoch: int, ops: list[Any]) -> bool:
+    """Whether one of the operations touches a range that changed hands after `epoch`."""
+    fence, shift = state.fence, state.shift
+    return any(fence[slot_of(key) >> shift] > epoch for key in ops[::3])
+
+
+def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
+    table = state.table
+    ranges, put, shift = table.ranges, table.put, state.shift
+    exceptions = link.exceptions
+    each = iter(ops)
+    for number, (key, version, value) in enumerate(zip(each, each, each, strict=True)):
+        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 16383
+        index = slot >> shift
+        if value is False:  # read
+            record = ranges[index].get(key)
+            held = record[0] if record is not None else 0
+            if held > version:
+                assert record is not None
+                exceptions += (gid, number, held, record[1])
+            elif held < version:
+                exceptions += (gid, number, held, False)
+        elif value is True:  # delete
+            record = ranges[index].get(key)
+            if record is not None and (record[1] is not None or record[0] == version):
+                # Also when this very delete was here before: asked twice, it succeeded twice.
+                put(index, key, version, None)
+            else:
+                exceptions += (gid, number, record[0] if record is not None else 0, None)
+        else:
+            put(index, key, version, value)

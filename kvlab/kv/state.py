@@ -1,0 +1,115 @@
+"""What all parts of a node share: its settings, table, clock, cluster map, links and routes.
+
+It decides nothing: membership changes the map, the coordinator follows the routes.
+
+Invariants:
+
+1. `routes[r]` agrees with the map and with which links are up, at every moment outside `rebuild`.
+2. `fence[r]` is the epoch at which range r last changed its replicas; a request routed by an older
+   map is refused for it, because its sender does not know who must hear of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kvlab.kv.group import Route
+from kvlab.kv.link import Link
+from kvlab.kv.version import Clock
+from kvlab.ring.cluster_map import ClusterMap, Member
+from kvlab.ring.slot import SLOT_COUNT, slot_of
+from kvlab.storage.memory import Table, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One node's fixed properties, for one life of it."""
+
+    id: str
+    cluster: str
+    address: str  # what peers dial, "host:port"
+    client_address: str  # what clients dial
+    boot: int  # tells this life from earlier ones: start time in microseconds
+    replication: int = 3
+    range_count: int = 256
+    r: int = 2
+    w: int = 2
+    weight: float = 1.0
+    rack: str = ""
+    initial: tuple[tuple[str, str], ...] = ()  # (id, address) of every founding member
+    timeout_us: int = 1_000_000  # of one client operation
+
+
+@dataclass(slots=True)
+class State:
+    """The shared state of one node."""
+
+    settings: Settings
+    clock: Clock = field(default_factory=Clock)
+    map: ClusterMap | None = None
+    links: dict[str, Link] = field(default_factory=dict)
+    up: dict[str, Link] = field(default_factory=dict)
+    routes: list[Route] = field(default_factory=list)
+    fence: list[int] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    log: Callable[[str], None] = lambda _line: None
+    table: Table = field(init=False)
+    shift: int = field(init=False)  # slot >> shift = range
+    left: bool = False  # this member left for good
+
+    def __post_init__(self) -> None:
+        self.table = Table(self.settings.range_count)
+        self.shift = (SLOT_COUNT // self.settings.range_count).bit_length() - 1
+        self.fence = [0] * self.settings.range_count
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the map that this node serves by; 0 before it has one."""
+        return self.map.epoch if self.map is not None else 0
+
+    @property
+    def me(self) -> Member | None:
+        """This node's entry in the map, if it is there in this life."""
+        if self.map is None:
+            return None
+        for member in self.map.members:
+            if member.id == self.settings.id:
+                return member
+        return None
+
+    def link(self, peer: str) -> Link:
+        """Return the link to a peer, made on first use."""
+        link = self.links.get(peer)
+        if link is None:
+            link = self.links[peer] = Link(peer)
+        return link
+
+    def put_if_held(self, key: bytes, version: int, value: Value | None) -> None:
+        """Apply one record from a peer, if this node takes writes for its range."""
+        index = slot_of(key) >> self.shift
+        if self.map is not None and self.settings.id in self.map.ranges[index].writers:
+            self.table.put(index, key, version, value)
+
+    def rebuild(self) -> None:
+        """Make the routes anew, after a change of the map or of a link."""
+        if self.map is None:
+            self.routes = []
+            return
+        shared: dict[tuple[tuple[str, ...], tuple[str, ...] | None], Route] = {}
+        settings = self.settings
+        routes = []
+        for state in self.map.ranges:
+            # The order of replicas does not matter to a quorum: one route for one set.
+            key = (
+                tuple(sorted(state.replicas)),
+                None if state.next is None else tuple(sorted(state.next)),
+            )
+            route = shared.get(key)
+            if route is None:
+                route = shared[key] = Route(
+                    key[0], key[1], me=settings.id, up=self.up, r=settings.r, w=settings.w
+                )
+            routes.append(route)
+        self.routes = routes

@@ -1,0 +1,86 @@
+"""The table of one node in memory, split by range. It promises nothing after a crash.
+
+It does not know who owns a range, nor what a version means beyond "greater is newer".
+
+Invariants:
+
+1. A record is replaced only by one with a greater version (last writer wins), so applying the same
+   writes in any order, any number of times, leads to the same table.
+2. `keys[r]` counts the live keys of range r (tombstones apart), `sizes[r]` their key and value
+   bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+# A record: (version, value); the value is None in a tombstone. Values are text, or bytes where
+# they are not UTF-8.
+Value = str | bytes
+Record = tuple[int, Value | None]
+
+
+class Table:
+    """Records of `range_count` ranges."""
+
+    __slots__ = ("keys", "ranges", "sizes")
+
+    def __init__(self, range_count: int) -> None:
+        # Callers on the hot path read `ranges[r].get(key)` themselves.
+        self.ranges: list[dict[bytes, Record]] = [{} for _ in range(range_count)]
+        self.keys = [0] * range_count
+        self.sizes = [0] * range_count
+
+    def put(self, index: int, key: bytes, version: int, value: Value | None) -> bool:
+        """Apply one write to range `index`; False if the table held that version or a newer one."""
+        records = self.ranges[index]
+        old = records.get(key)
+        if old is None:
+            if value is not None:
+                self.keys[index] += 1
+                self.sizes[index] += len(key) + len(value)
+        else:
+            if old[0] >= version:
+                return False
+            before = old[1]
+            if before is None:
+                if value is not None:
+                    self.keys[index] += 1
+                    self.sizes[index] += len(key) + len(value)
+            elif value is None:
+                self.keys[index] -= 1
+                self.sizes[index] -= len(key) + len(before)
+            else:
+                self.sizes[index] += len(value) - len(before)
+        records[key] = (version, value)
+        return True
+
+    def get(self, index: int, key: bytes) -> Record | None:
+        """Return the record of a key, a tombstone included, or None."""
+        return self.ranges[index].get(key)
+
+    def snapshot(self, index: int) -> list[bytes]:
+        """Return the keys of a range as they are now, tombstones included."""
+        return list(self.ranges[index])
+
+    def drop(self, index: int) -> None:
+        """Forget a whole range."""
+        self.ranges[index] = {}
+        self.keys[index] = 0
+        self.sizes[index] = 0
+
+    def held(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (range, live keys, bytes) for every range that holds a record."""
+        for index, records in enumerate(self.ranges):
+            if records:
+                yield index, self.keys[index], self.sizes[index]
+
+    @property
+    def key_count(self) -> int:
+        """Return the number of live keys in all ranges."""
+        return sum(self.keys)
+
+    @property
+    def byte_count(self) -> int:
+        """Return the bytes of all live keys and their values (text counted by characters)."""
+        return sum(self.sizes)
