@@ -5,8 +5,11 @@ It is used by `claim` alone, after the direct moves, and mostly has nothing to d
 Successive shortest paths of a minimum-cost flow (Ford and Fulkerson; Busacker and Gowen 1960) on
 the residual graph of a board. Its vertices are members, ranges, and the cells (range, rack) where
 a rack could break its limit. A step into a range takes a member out, a step from a range stands a
-member in; standing in costs 1 unless the member has the data already. Direct moves cost exactly
-what their sum must, so the flow is a cheapest one at every step and no cycle has a negative cost.
+member in; standing in costs 1 unless the member has the data already.
+
+A flow stays a cheapest one of its size when it grows along a shortest path, and the shortest never
+gets shorter. So `settle_free` first uses up the paths that cost nothing, and from then on a direct
+move, which costs 1, is as short as any path: `claim` takes those without a search.
 """
 
 from __future__ import annotations
@@ -22,11 +25,21 @@ Vertex = tuple[int, int, int]  # (member, range, rack), -1 where a part does not
 
 def settle(board: Board) -> None:
     """Make every member hold its target and every range its copies, at the least cost."""
-    while True:
-        sources = _sources(board)
-        if not sources:
+    while sources := _sources(board):
+        path = _cheapest_path(board, sources)
+        # Quotas respect the caps of members and racks, so there is a solution in fractions:
+        # target/ranges of each member in each range. Hence a whole one, and hence a path.
+        assert path, "targets cannot be met; quotas broke a cap"
+        _apply(board, path)
+
+
+def settle_free(board: Board) -> None:
+    """Do what no copy must be sent for: members stand where they have the data already."""
+    while sources := _sources(board):
+        path = _cheapest_path(board, sources, most=0)
+        if not path:
             return
-        _apply(board, _cheapest_path(board, sources))
+        _apply(board, path)
 
 
 def _sources(board: Board) -> list[Vertex]:
@@ -35,8 +48,11 @@ def _sources(board: Board) -> list[Vertex]:
     return surplus + vacant
 
 
-def _cheapest_path(board: Board, sources: list[Vertex]) -> list[Vertex]:
-    """Return the path of least cost to a member that is short. Bellman-Ford with a queue."""
+def _cheapest_path(board: Board, sources: list[Vertex], most: int | None = None) -> list[Vertex]:
+    """Return the path of least cost to a member that is short, [] without one.
+
+    Bellman-Ford with a queue. `most` bounds the cost of every beginning of the path.
+    """
     distance = dict.fromkeys(sources, 0)
     parent: dict[Vertex, Vertex] = {}
     queue = deque(sources)
@@ -46,6 +62,8 @@ def _cheapest_path(board: Board, sources: list[Vertex]) -> list[Vertex]:
         queued.discard(vertex)
         base = distance[vertex]
         for following, cost in _edges(board, vertex):
+            if most is not None and base + cost > most:
+                continue
             known = distance.get(following)
             if known is None or base + cost < known:
                 distance[following] = base + cost
@@ -54,9 +72,8 @@ def _cheapest_path(board: Board, sources: list[Vertex]) -> list[Vertex]:
                     queue.append(following)
                     queued.add(following)
     ends = [vertex for vertex in distance if vertex[0] >= 0 and board.short[vertex[0]] > 0]
-    # Quotas respect the caps of members and racks, so a fractional solution exists: t/ranges of
-    # each member in each range. Hence a whole one does, and so a path.
-    assert ends, "targets cannot be met; quotas broke a cap"
+    if not ends:
+        return []
     path = [min(ends, key=lambda vertex: (distance[vertex], vertex))]
     while path[-1] in parent:
         path.append(parent[path[-1]])

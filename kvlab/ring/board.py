@@ -45,7 +45,11 @@ class Board:
         self.racks_bind = any(self.binding)
 
     def _keep(self, held: Held) -> list[frozenset[int]]:
-        """Stand everyone where the rules let them stay; return all that members hold already."""
+        """Stand everyone where the rules let them stay; return all that members hold already.
+
+        `trimmed` tells whether somebody could not stay.
+        """
+        self.trimmed = False
         place = {one: index for index, one in enumerate(self.ids)}
         origin = [frozenset(place[one] for one in ids if one in place) for ids in held]
         origin += [frozenset()] * (self.range_count - len(origin))
@@ -60,6 +64,7 @@ class Board:
                     self.add(index, member)
                 else:
                     excess[member] -= 1
+                    self.trimmed = True
         return origin
 
     def add(self, index: int, member: int) -> None:

@@ -2,8 +2,9 @@
 
 It does not agree on a map, fence or stream anything: `kv` does, and calls `commit` when it is done.
 
-1. A change never touches `replicas` of a range, except `commit` (next becomes replicas) and
-   `restart` (an emptied copy no longer counts). So every acknowledged write stays readable.
+1. A change never alters the set of `replicas` of a range, except `commit` (next becomes replicas)
+   and `restart` (an emptied copy no longer counts). So what is acknowledged stays readable. The
+   order may change, to keep first places fair.
 2. Claims are computed from the sets where the ranges are going, so that changes can overlap: a
    second join does not undo the first.
 3. A member leaves `members` only when it stands in no range.
@@ -12,6 +13,7 @@ It does not agree on a map, fence or stream anything: `kv` does, and calls `comm
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,6 +62,8 @@ def first_map(
     ]
     if not founders:
         raise UsageError("a cluster needs at least one member")
+    for one in founders:
+        _check_new(one)
     if len({one.id for one in founders}) != len(founders):
         raise UsageError("a member is listed twice; ids must differ")
     if len(founders) > NUMBER_LIMIT:
@@ -102,8 +106,7 @@ def join(
         weight=weight,
         rack=rack,
     )
-    if weight <= 0 or not member_id or not address:
-        raise UsageError("a member needs an id, an address and a weight above 0")
+    _check_new(newcomer)
     members = (*old.members, newcomer)
     ranges = _aim(old.ranges, old.replication, members, old.targets())
     return _next(old, members, ranges, next_number=old.next_number + 1)
@@ -323,6 +326,13 @@ def _known(old: ClusterMap, member_id: str) -> Member:
             hint=f"members are {', '.join(old.member_ids)}",
         )
     return member
+
+
+def _check_new(member: Member) -> None:
+    if not member.id or not member.address:
+        raise UsageError("a member needs an id and an address host:port")
+    if not (math.isfinite(member.weight) and member.weight > 0):
+        raise UsageError(f"weight {member.weight} of {member.id} is not a number above 0")
 
 
 def _with(members: tuple[Member, ...], changed: Member) -> tuple[Member, ...]:

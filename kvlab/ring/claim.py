@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kvlab.ring.augment import settle
+from kvlab.ring.augment import settle, settle_free
 from kvlab.ring.board import Board
 from kvlab.ring.cluster_map import Member
 from kvlab.ring.order import spread_first_places
@@ -38,6 +38,8 @@ def claim(
     if held and len(held) != range_count:
         raise ValueError(f"{len(held)} lists of holders for {range_count} ranges")
     board = Board(range_count, replication, members, held)
+    if board.trimmed:
+        settle_free(board)  # else everybody stands wherever the data is
     _fill_vacant(board)
     _move_surplus(board)
     settle(board)
