@@ -35,7 +35,7 @@ def kill(
 ) -> None:
     """Kill nodes at once, as a crash would (SIGKILL).
 
-    The node stays down until `kvlab start`, unless cluster.yaml says that it restarts by itself.
+    The node stays down until `kvlab start`, whatever cluster.yaml says about restarts.
 
     Examples:
       kvlab kill server2

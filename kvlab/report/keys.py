@@ -12,6 +12,8 @@ from kvlab.report.table import Column, Table, table
 from kvlab.units import format_size
 
 Inspected = Mapping[str, Mapping[str, Any] | None]  # node id -> INSPECT info; None: no answer
+Version = tuple[int, str]
+NO_VERSION: Version = (0, "")
 
 STATE_STYLES: Mapping[str, str] = {
     "present": "green",
@@ -37,7 +39,7 @@ def key_facts(key: str, inspected: Inspected) -> dict[str, Any]:
     first = answers[0]
     owners = list(first["owners"])
     following = list(first["next"]) if first["next"] else None
-    newest = max((str(info["version"]) for info in answers if _held(info)), default="")
+    newest = max((_version(info) for info in answers if _held(info)), default=NO_VERSION)
     order = [*owners, *(one for one in following or [] if one not in owners)]
     others = sorted(one for one in inspected if one not in order)
     nodes = []
@@ -108,12 +110,18 @@ def _held(info: Mapping[str, Any]) -> bool:
     return bool(info["present"] or info["tombstone"])
 
 
-def _state(role: str, info: Mapping[str, Any] | None, newest: str) -> str:
+def _version(info: Mapping[str, Any]) -> Version:
+    """Return a version that compares by age: they are written as decimal numbers."""
+    text = str(info["version"])
+    return len(text), text
+
+
+def _state(role: str, info: Mapping[str, Any] | None, newest: Version) -> str:
     if info is None:
         return "no answer"
     if not _held(info):
         # A node that the range moves to may not have it yet: that is not a loss.
-        return "missing" if role == "owner" and newest else "absent"
-    if str(info["version"]) < newest:
+        return "missing" if role == "owner" and newest > NO_VERSION else "absent"
+    if _version(info) < newest:
         return "stale"
     return "extra" if role == "other" else "present"

@@ -26,10 +26,13 @@ def merge_moves(answers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     moves: list[Mapping[str, Any]] = []
     for answer in answers:
         for change in answer["changes"]:
-            # The steps by which ranges arrive are part of the change that they complete.
-            if change["change"] not in STEPS:
-                changes.setdefault(change["epoch"], dict(change))
+            known = changes.get(change["epoch"])
+            # A node that skipped an epoch tells two steps as one; those who saw both are right.
+            if known is None or change["moved_copies"] < known["moved_copies"]:
+                changes[change["epoch"]] = dict(change)
         moves.extend(answer["moves"])
+    # The steps by which ranges arrive are part of the change that they complete.
+    changes = {epoch: one for epoch, one in changes.items() if one["change"] not in STEPS}
     ordered = [changes[epoch] for epoch in sorted(changes)]
     for change in ordered:
         change["transfers"] = []

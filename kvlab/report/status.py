@@ -123,7 +123,9 @@ def _status_row(node: Mapping[str, Any]) -> tuple[str, ...]:
     info = node.get("node")
     down = sorted(name for name, seen in info["peers"].items() if seen != "up") if info else []
     # A running process that does not answer is worth a word of its own: it may hang.
-    state = "no answer" if node["state"] == "running" and not info else str(node["state"])
+    state = str(node["state"])
+    if state == "running":
+        state = "no answer" if not info else state if info["ready"] else "starting"
     # Without a process there is no uptime, and 0 would read like a measurement.
     alive = node.get("pid") is not None
     uptime_us = node.get("uptime_us") if alive else None

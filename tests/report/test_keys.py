@@ -17,10 +17,10 @@ def info(version: str = "", *, size: int = 0, tombstone: bool = False) -> dict[s
 
 
 INSPECTED = {
-    "server1": info("v2", size=10),
-    "server2": info("v1", size=9),
+    "server1": info("100", size=10),
+    "server2": info("99", size=9),
     "server3": info(),
-    "server4": info("v2", size=10),
+    "server4": info("100", size=10),
     "server5": None,
     "server6": info(),
 }
@@ -42,10 +42,10 @@ def test_each_node_is_told_apart_by_what_it_holds() -> None:
 def test_the_keys_table_in_a_pipe() -> None:
     expected = """\
 KEY   SLOT  RANGE  NODE     ROLE   STATE      MARK  VERSION  SIZE
-city   100      1  server1  owner  present    -     v2        10b
-city   100      1  server2  owner  stale      -     v1         9b
+city   100      1  server1  owner  present    -     100       10b
+city   100      1  server2  owner  stale      -     99         9b
 city   100      1  server3  owner  missing    -     -           -
-city   100      1  server4  other  extra      -     v2        10b
+city   100      1  server4  other  extra      -     100       10b
 city   100      1  server5  other  no answer  -     -           -"""
 
     assert plain(keys_table([key_facts("city", INSPECTED)])) == expected
@@ -58,14 +58,14 @@ def test_a_key_that_nobody_has_is_absent_and_not_missing() -> None:
 
 
 def test_a_deleted_key_shows_its_tombstones() -> None:
-    gone = {name: info("v3", tombstone=True) for name in ("server1", "server2", "server3")}
+    gone = {name: info("101", tombstone=True) for name in ("server1", "server2", "server3")}
     lines = plain(keys_table([key_facts("city", gone)])).splitlines()
 
-    assert all("deleted" in line and "v3" in line for line in lines[1:])
+    assert all("deleted" in line and "101" in line for line in lines[1:])
 
 
 def test_a_node_that_takes_the_range_over_is_not_missing_the_key_yet() -> None:
-    moving = {**info("v1", size=1), "next": ["server1", "server4"]}
+    moving = {**info("99", size=1), "next": ["server1", "server4"]}
     empty = {**info(), "next": ["server1", "server4"]}
     facts = key_facts(
         "city", {"server1": moving, "server2": moving, "server3": moving, "server4": empty}

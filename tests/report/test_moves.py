@@ -92,3 +92,11 @@ def test_the_steps_of_a_change_are_no_changes_of_their_own() -> None:
     merged = merge_moves([{"changes": [JOIN, commit], "moves": [move(3, 1, "a", "b", 2_000_000)]}])
 
     assert [(one["change"], one["keys"]) for one in merged["changes"]] == [("join", 10)]
+
+
+def test_a_node_that_skipped_an_epoch_does_not_count_a_change_twice() -> None:
+    commit = {**JOIN, "epoch": 3, "change": "commit", "moved_copies": 0, "minimum_copies": 0}
+    skipped = {**JOIN, "epoch": 3}
+    answers = [{"changes": [skipped], "moves": []}, {"changes": [JOIN, commit], "moves": []}]
+
+    assert [one["epoch"] for one in merge_moves(answers)["changes"]] == [2]

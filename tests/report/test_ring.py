@@ -41,7 +41,7 @@ NODE     MARK  RACK  WEIGHT   FAIR  SLOTS  FIRST  RANGES  ARRIVING  KEYS  KEY SH
 server1  -     -          1  33.3%  37.5%  50.0%       3         0    16      40.0%    +20.0%  1.56kb
 server2  -     -          1  33.3%  37.5%  25.0%       3         0    15      37.5%    +12.5%  1.46kb
 server3  -     -          1  33.3%  25.0%  25.0%       2         0     9      22.5%    -32.5%    900b
-every range has all its copies on distinct nodes"""  # noqa: E501
+every range has all its copies on distinct nodes"""
 
     assert plain(ring_table(ring_report(STABLE, HELD))) == expected
 

@@ -49,6 +49,13 @@ def test_nodes_of_different_epochs_are_named_in_the_headline() -> None:
     assert "epochs 4,5" in plain(status_table(status)).splitlines()[0]
 
 
+def test_a_node_that_answers_but_is_not_ready_is_starting() -> None:
+    status = copy.deepcopy(STATUS)
+    status["nodes"][0]["node"]["ready"] = False
+
+    assert plain(status_table(status)).splitlines()[2].split()[1] == "starting"
+
+
 def test_a_cluster_that_kvlab_did_not_start_has_the_same_table() -> None:
     addresses = {"server1": "10.0.0.1:8081", "server2": "10.0.0.2:8081"}
     status = unsupervised_status(addresses, {"server1": INFO, "server2": None})

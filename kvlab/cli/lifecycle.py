@@ -1,0 +1,162 @@
+"""The verbs that make and end clusters: up, down, add, remove, reap.
+
+They hold no process themselves: a daemon does, which `up` starts and `down` ends.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kvlab.cli import out
+from kvlab.cli.cluster import call, read_spec
+from kvlab.cli.options import DEFAULT_FILE, File, Json
+
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this module."""
+    for verb in (up, down, add, remove, reap):
+        app.command(verb.__name__)(verb)
+
+
+def up(
+    *,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Run another kind of server: a known name, or module:Class.", hidden=True
+        ),
+    ] = "",
+    file: File = DEFAULT_FILE,
+    json: Json = False,
+) -> None:
+    """Start the cluster of cluster.yaml and wait until it serves.
+
+    Where it runs already, its status is shown and nothing changes. Nodes live until `kvlab down`,
+    or until their supervisor dies.
+
+    Examples:
+      kvlab up
+      kvlab up -f other/cluster.yaml
+      kvlab up --json
+    """
+    from kvlab.lab.daemonize import start_daemon
+
+    for note in read_spec(file).notes:
+        out.progress(f"note: {note}")
+    status = start_daemon(file, engine=engine or None, on_progress=out.show_progress)
+    if json:
+        out.show_json(status)
+        return
+    from kvlab.report.status import status_table
+
+    if status["already"]:
+        out.progress(f"note: {status['name']} runs already; nothing was changed")
+    out.show(status_table(status))
+    out.next_step("kvlab set city Berlin", "kvlab ring")
+
+
+def add(
+    node: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Its name; the next free one if not given.")
+    ] = None,
+    *,
+    weight: Annotated[
+        float | None, typer.Option(help="Its share of the data relative to the others.")
+    ] = None,
+    rack: Annotated[str | None, typer.Option(help="The rack that it stands in.")] = None,
+    wait: Wait = True,
+    file: File = DEFAULT_FILE,
+    json: Json = False,
+) -> None:
+    """Start one more node and let data move to it.
+
+    Examples:
+      kvlab add
+      kvlab add server9 --weight 2 --rack b
+      kvlab add --no-wait
+    """
+    from kvlab.units import format_duration
+
+    args = {"id": node, "weight": weight, "rack": rack, "wait": wait}
+    answer = call(file, "add", args)
+    if json:
+        out.show_json(answer)
+        return
+    took = format_duration(answer["took_us"])
+    said = f"{answer['id']} serves at {answer['host']}:{answer['port']}"
+    out.say(f"{said}, epoch {answer['epoch']}, took {took}")
+    out.next_step("kvlab moves", "kvlab ring")
+
+
+def remove(
+    node: Annotated[str, typer.Argument(metavar="ID", help="The node that leaves.")],
+    *,
+    wait: Wait = True,
+    file: File = DEFAULT_FILE,
+    json: Json = False,
+) -> None:
+    """Let a node hand over its data, then stop it for good.
+
+    Examples:
+      kvlab remove server3
+      kvlab remove server3 --no-wait
+    """
+    from kvlab.units import format_duration
+
+    answer = call(file, "remove", {"id": node, "wait": wait})
+    if json:
+        out.show_json(answer)
+        return
+    said = "left" if wait else "is leaving"
+    out.say(f"{answer['id']} {said}, took {format_duration(answer['took_us'])}")
+    out.next_step("kvlab moves", "kvlab ring")
+
+
+def down(*, file: File = DEFAULT_FILE, json: Json = False) -> None:
+    """Stop the cluster; no process, socket or lock remains.
+
+    Logs stay in .kvlab beside cluster.yaml, so that `kvlab logs` still shows what happened.
+
+    Examples:
+      kvlab down
+      kvlab down -f other/cluster.yaml
+    """
+    answer = call(file, "down")
+    if json:
+        out.show_json(answer)
+        return
+    count = len(answer["stopped"])
+    out.say(f"stopped {count} node{'s' * (count != 1)}: {', '.join(answer['stopped'])}")
+    out.next_step("kvlab up")
+
+
+def reap(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would end.")] = False,
+    file: File = DEFAULT_FILE,
+    json: Json = False,
+) -> None:
+    """Find and end what a dead supervisor left behind.
+
+    It never touches a living cluster, nor a process that does not carry kvlab's mark.
+
+    Examples:
+      kvlab reap --dry-run
+      kvlab reap
+    """
+    from kvlab.lab.reap import find_leftovers
+    from kvlab.lab.reap import reap as end_leftovers
+    from kvlab.report.leftovers import leftovers_table
+
+    found = (find_leftovers if dry_run else end_leftovers)(file.resolve().parent)
+    processes = [{"pid": one.pid, "name": one.name, "state": one.state} for one in found.processes]
+    answer = {"dry_run": dry_run, "processes": processes, "files": found.files}
+    if json:
+        out.show_json(answer)
+        return
+    out.show(leftovers_table(answer))
+    out.next_step("kvlab reap" if dry_run and found else "kvlab up")
