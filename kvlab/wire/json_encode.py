@@ -26,7 +26,7 @@ from kvlab.wire.json_messages import CamelReply, Reply, camel_twin
 
 _ENCODER = msgspec.json.Encoder()
 _encode, _encode_lines = _ENCODER.encode, _ENCODER.encode_lines
-_LATEST_TIME_US = 253_402_300_799_999_999  # the end of year 9999
+_LATEST_TIME_MS = 253_402_300_799_999  # the end of year 9999
 
 
 class _Found(msgspec.Struct, gc=False, tag_field="type", tag="RESPONSE"):
@@ -87,8 +87,7 @@ def encode_success(
     if values is not None:
         found = _CamelFound if camel else _Found
         return _encode_lines(list(map(found, keys, values, repeat(timestamp))))
-    head, value, tail = _template(timestamp, camel)
-    between = b"%b%b%b%b" % (value, b'""', tail, head)
+    head, between = _acknowledgement(timestamp, camel)
     # A newline inside a key is escaped, so raw newlines are exactly the ends of the encoded keys.
     return head + _encode_lines(keys).replace(b"\n", between)[: -len(head)]
 
@@ -102,7 +101,7 @@ def fragment(key: str, value: str, camel: bool = False) -> bytes:
 
 def encode_fragments(fragments: Iterable[bytes], timestamp: str, camel: bool = False) -> bytes:
     """Write a batch of found values from their fragments (all of the casing `camel`)."""
-    tail = _template(timestamp, camel)[2]
+    tail = _tail(timestamp, camel)
     text = tail.join(fragments)
     return text + tail if text else b""
 
@@ -133,21 +132,29 @@ def rfc3339(now_us: int) -> str:
 
     Times before 1970 and after 9999 are brought to the nearest that can be written.
     """
-    return _rfc3339(min(max(now_us, 0), _LATEST_TIME_US) // 1000)
+    return _rfc3339(now_us // 1000)
 
 
 @lru_cache(maxsize=4)
 def _rfc3339(now_ms: int) -> str:
-    seconds, milliseconds = divmod(now_ms, 1000)
+    seconds, milliseconds = divmod(min(max(now_ms, 0), _LATEST_TIME_MS), 1000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
     return f"{moment.isoformat()}.{milliseconds:03d}Z"
 
 
 @lru_cache(maxsize=8)
-def _template(timestamp: str, camel: bool) -> tuple[bytes, bytes, bytes]:
-    """Return the text before a key, between key and value, and after a value."""
+def _tail(timestamp: str, camel: bool) -> bytes:
+    """Return what follows the value of a successful reply."""
     if camel:
-        tail = b',"Timestamp":%b,"Status":"SUCCESS","Error":""}\n' % _encode(timestamp)
-        return b'{"Type":"RESPONSE","Key":', b',"Value":', tail
-    tail = b',"timestamp":%b,"status":"SUCCESS","error":""}\n' % _encode(timestamp)
-    return b'{"type":"RESPONSE","key":', b',"value":', tail
+        return b',"Timestamp":%b,"Status":"SUCCESS","Error":""}\n' % _encode(timestamp)
+    return b',"timestamp":%b,"status":"SUCCESS","error":""}\n' % _encode(timestamp)
+
+
+@lru_cache(maxsize=8)
+def _acknowledgement(timestamp: str, camel: bool) -> tuple[bytes, bytes]:
+    """Return what precedes a key and what lies between two keys, in acknowledgements."""
+    if camel:
+        head = b'{"Type":"RESPONSE","Key":'
+        return head, b',"Value":""' + _tail(timestamp, camel) + head
+    head = b'{"type":"RESPONSE","key":'
+    return head, b',"value":""' + _tail(timestamp, camel) + head

@@ -94,7 +94,7 @@ class JsonReader(DocumentStream[Request | Refusal]):
         return message
 
     def _normalise(self, document: bytes, fields: int) -> Request | Refusal | None:
-        message = normalise_request(document, fields, self._limits, self.camel)
+        message = normalise_request(document, fields, self.camel)
         return None if message is None else self._checked(message)
 
     def _failed(self, messages: list[Request | Refusal], code: str, sentence: str) -> None:
@@ -125,10 +125,7 @@ class ReplyReader(DocumentStream[Reply]):
         return message  # the document limit is enough: a reply may carry a whole cluster map
 
     def _normalise(self, document: bytes, fields: int) -> Reply | None:
-        limit = self._limits.fields
-        reply: Reply | str = f"it has {fields} fields, more than {limit}"
-        if fields <= limit:
-            reply = normalise_reply(document)
+        reply = normalise_reply(document, fields)
         if isinstance(reply, str):
             self._close([], "BAD_REPLY", reply)
             return None

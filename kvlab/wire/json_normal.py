@@ -23,7 +23,7 @@ from kvlab.wire.json_messages import (
     Request,
     RequestId,
 )
-from kvlab.wire.limits import COPIES_LIMIT, TIMEOUT_LIMIT_MS, Limits
+from kvlab.wire.limits import COPIES_LIMIT, FIELDS_LIMIT, TIMEOUT_LIMIT_MS
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
@@ -75,15 +75,13 @@ class _UnreadableError(Exception):
         self.sentence = sentence
 
 
-def normalise_request(
-    document: bytes, fields: int, limits: Limits, camel: bool
-) -> Request | Refusal | None:
+def normalise_request(document: bytes, fields: int, camel: bool) -> Request | Refusal | None:
     """Make a Request of a complete document, or a Refusal, or None if it cannot be decoded.
 
     `fields` is how many fields the scanner saw; `camel` is the casing to assume if it shows none.
     """
-    if fields > limits.fields:
-        sentence = f"a request has at most {limits.fields} fields, this one has {fields}"
+    if fields > FIELDS_LIMIT:
+        sentence = f"a request has at most {FIELDS_LIMIT} fields, this one has {fields}"
         return Refusal("BAD_REQUEST", sentence, camel)
     try:
         raw, sentence = _raw_fields(document)
@@ -110,12 +108,14 @@ def normalise_request(
     return (CamelRequest if camel else Request)(**present)
 
 
-def normalise_reply(document: bytes) -> Reply | str:
+def normalise_reply(document: bytes, fields: int) -> Reply | str:
     """Make a Reply of a complete document, or a sentence that says why it is none.
 
     Missing fields are empty; extras of another type than ours belong to another protocol and are
     left out; only the six fields must be strings.
     """
+    if fields > FIELDS_LIMIT:
+        return f"it has {fields} fields, more than {FIELDS_LIMIT}"
     try:
         raw, sentence = _raw_fields(document)
     except _UnreadableError as unreadable:
@@ -170,15 +170,15 @@ def _without_lone_surrogates(document: bytes) -> bytes | None:
     for escape in _ESCAPE.finditer(document):
         unit = int(escape[1], 16) if escape[1] else 0
         at = escape.start()
-        if high >= 0 and at == high + len(_REPLACEMENT) and 0xDC00 <= unit <= 0xDFFF:  # noqa: PLR2004
+        if high >= 0 and at == high + len(_REPLACEMENT) and 0xDC00 <= unit <= 0xDFFF:
             high = -1
             continue
         if high >= 0:
             lone.append(high)
             high = -1
-        if 0xD800 <= unit <= 0xDBFF:  # noqa: PLR2004
+        if 0xD800 <= unit <= 0xDBFF:
             high = at
-        elif 0xDC00 <= unit <= 0xDFFF:  # noqa: PLR2004
+        elif 0xDC00 <= unit <= 0xDFFF:
             lone.append(at)
     if high >= 0:
         lone.append(high)
@@ -196,8 +196,8 @@ def _folded(name: str) -> str:
 
 def _casing(raw: dict[str, msgspec.Raw], camel: bool) -> bool:
     """Whether a document writes `Type`; without a `type`, whether it writes any known `Name`."""
-    if "Type" in raw:
-        return True
+    if "Type" in raw or "type" in raw:
+        return "Type" in raw
     known = [name for name in raw if _folded(name) in _REQUEST_FIELDS]
     if not known:
         return camel

@@ -6,7 +6,7 @@ It does not decode: text, numbers and escapes are judged by the decoder once the
    time is linear in what arrives, whatever it is and however it is cut.
 2. The answer depends on the bytes only, never on where they were cut.
 3. The structure is checked token by token, so rubbish is noticed at its place instead of being
-   waited for until the limit: a raw control byte in a string, `{` where a comma must be, ...
+   waited for until the limit: a raw newline in a string, `{` where a comma must be, ...
 """
 
 from __future__ import annotations
@@ -21,9 +21,17 @@ TOO_DEEP = -3
 """More objects and arrays are open than the limit allows."""
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_IN_STRING = re.compile(rb'[^"\\\x00-\x1f]*(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*)*')
+_IN_STRING = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')
 _IN_SCALAR = re.compile(rb'[^\x00-\x20{}\[\]:,"]*')
 _SCALAR_FIRST = frozenset(b"-0123456789tfn")
+# The usual document in one step: an object of at most 16 strings and scalars. It accepts nothing
+# that the walk over tokens does not; possessive repeats keep it linear.
+_STRING = rb'"[^"\\\x00-\x1f]*+(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*+)*+"'
+_BLANKS = rb"[ \t\r\n]*+"
+_FIELD = rb"%b%b:%b(?:%b|[-0-9tfn][^\x00-\x20{}\[\]:,\"]*+)%b" % (
+    _STRING, _BLANKS, _BLANKS, _STRING, _BLANKS,
+)  # fmt: skip
+_FLAT_OBJECT = re.compile(rb"\{%b(?:%b(?:,%b%b){0,15})?\}" % (_BLANKS, _FIELD, _BLANKS, _FIELD))
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _OPEN_OBJECT, _OPEN_ARRAY = ord("{"), ord("[")
 _COLON_BYTE, _COMMA_BYTE = ord(":"), ord(",")
@@ -66,21 +74,18 @@ class DocumentScanner:
 
         Returns the index after the document, or PARTIAL, MALFORMED or TOO_DEEP.
         """
+        if not self.offset:
+            flat = _FLAT_OBJECT.match(buffer, start, stop)
+            if flat:
+                return flat.end()
         at = start + self.offset
         while at < stop:
             if self._inside is not None:
-                at = self._inside.match(buffer, at, stop).end()  # type: ignore[union-attr]
-                if at == stop:
+                at, ended = self._walk_inside(buffer, at, stop)
+                if at < 0:
+                    return at
+                if not ended:
                     break
-                if self._inside is _IN_STRING:
-                    if buffer[at] == _BACKSLASH and at + 1 == stop:
-                        break
-                    if buffer[at] != _QUOTE:
-                        return MALFORMED
-                    at += 1
-                    token = _QUOTE
-                else:
-                    token = _SCALAR
                 self._inside = None
                 self._after_value()
             else:
@@ -97,6 +102,18 @@ class DocumentScanner:
                 return at
         self.offset = at - start
         return PARTIAL
+
+    def _walk_inside(self, buffer: bytearray, at: int, stop: int) -> tuple[int, bool]:
+        """Walk on in a string or scalar: (where to go on, whether it ended), or (MALFORMED, _)."""
+        if self._inside is not _IN_STRING:
+            end = _IN_SCALAR.match(buffer, at, stop).end()  # type: ignore[union-attr]
+            return end, end < stop
+        end = _string_end(buffer, at, stop)
+        if end == stop or (buffer[end] == _BACKSLASH and end + 1 == stop):
+            return end, False
+        if buffer[end] != _QUOTE:
+            return MALFORMED, False
+        return end + 1, True
 
     def _token(self, token: int) -> int:
         """Take the first byte of a token; 0 or the problem."""
@@ -134,3 +151,13 @@ class DocumentScanner:
         else:  # it was the name of a field
             self._expect = _COLON
             self.fields += len(self._open) == 1
+
+
+def _string_end(buffer: bytearray, at: int, stop: int) -> int:
+    """Return where the text of a string stops: at its quote, at a byte it cannot have, or `stop`."""
+    quote = buffer.find(b'"', at, stop)
+    end = quote if quote >= 0 else stop
+    if buffer.find(b"\\", at, end) < 0:  # plain text: `find` is 80 times as fast as a pattern
+        newline = buffer.find(b"\n", at, end)
+        return end if newline < 0 else newline
+    return _IN_STRING.match(buffer, at, stop).end()  # type: ignore[union-attr]

@@ -3,7 +3,7 @@
 It does not know what a document means: subclasses name the structs, normalise unusual documents
 and say what a failure becomes.
 
-1. A piece that ends in a newline or a brace, while nothing waits, is decoded whole in one call.
+1. A piece that holds whole plain documents, while nothing waits, is decoded in one call.
    Everything else goes document by document and gives the same messages, only slower.
 2. Every byte is scanned once and decoded a bounded number of times; `examined` counts this work
    (fast path excluded), and a test bounds it.
@@ -23,7 +23,10 @@ from kvlab.wire.limits import KIB, Limits
 SLICE_BYTES = 64 * KIB
 """A large piece is taken in slices of this size, so that working memory stays bounded."""
 
-_ENDS = (b"\n", b"}", b"")
+SHORT_BYTES = 1 * KIB
+"""A piece below this is decoded at once: trying costs less than looking at its end."""
+
+_ENDS = (b"\n", b"}")
 _BLANK = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*")
 _MARK_BEGUN = (b"\xef", b"\xef\xbb")
 _UNDECODABLE = (ValueError, RecursionError)  # DecodeError and UnicodeDecodeError are ValueErrors
@@ -57,7 +60,8 @@ class DocumentStream(Generic[M]):
         self._limits = limits
         self._decoders = (lower, camel)
         self._decode_lines = lower.decode_lines
-        self._whole_bytes = min(limits.unchecked_bytes, SLICE_BYTES)
+        self._fast_bytes = min(limits.unchecked_bytes, SLICE_BYTES)
+        self._whole_bytes = self._fast_bytes  # -1 while something waits: one test in `feed`
         self._buffer = bytearray()
         self._scanner = DocumentScanner(limits.depth)
         self._spread = False  # the waiting document has a newline inside
@@ -69,7 +73,8 @@ class DocumentStream(Generic[M]):
 
     def feed(self, data: bytes) -> list[M]:
         """Take what arrived, give the messages that it completes, in order."""
-        if not self._buffer and data[-1:] in _ENDS and len(data) <= self._whole_bytes:
+        size = len(data)
+        if size <= self._whole_bytes and (size < SHORT_BYTES or data.endswith(_ENDS)):
             try:
                 messages = self._decode_lines(data)
             except _UNDECODABLE:
@@ -79,6 +84,7 @@ class DocumentStream(Generic[M]):
                 return messages
         messages = []
         self._feed_slices(data, messages)
+        self._whole_bytes = -1 if self._buffer or self.closed else self._fast_bytes
         return messages
 
     def _feed_slices(self, data: bytes, messages: list[M]) -> None:
@@ -158,15 +164,16 @@ class DocumentStream(Generic[M]):
         return match.end() if match else start
 
     def _document(self, document: bytes, fields: int) -> M | None:
-        for camel in (self.camel, not self.camel):
-            self.examined += len(document)
-            try:
-                message = self._decoders[camel].decode(document)
-            except _UNDECODABLE:
-                continue
-            self._turn(camel)
+        self.examined += 2 * len(document)
+        camel = b'"Type"' in document
+        try:
+            message = self._decoders[camel].decode(document)
+        except _UNDECODABLE:
+            pass
+        else:
+            if camel is not self.camel:
+                self._turn(camel)
             return self._checked(message)
-        self.examined += len(document)
         message_or_none = self._normalise(document, fields)
         if message_or_none is not None:
             self._turn(message_or_none.camel)
@@ -179,7 +186,7 @@ class DocumentStream(Generic[M]):
 
     def _close(self, messages: list[M], code: str, sentence: str) -> None:
         self.closed = True
-        self._whole_bytes = -1  # the fast path of `feed` needs no other test
+        self._whole_bytes = -1
         self._failed(messages, code, sentence)
 
     def _same(self, messages: list[M]) -> bool:

@@ -33,7 +33,6 @@ class Limits(msgspec.Struct, frozen=True):
     key_bytes: int = KEY_LIMIT_BYTES
     value_bytes: int = VALUE_LIMIT_BYTES
     depth: int = DEPTH_LIMIT
-    fields: int = FIELDS_LIMIT
 
     @property
     def unchecked_bytes(self) -> int:
