@@ -154,6 +154,8 @@ class Membership:
 
     def _remember(self, old: ClusterMap, new: ClusterMap, now_us: int) -> None:
         told = change.describe(old, new)
+        if told.kind == "commit":
+            return  # the end of what an earlier change began
         self.changes.append(
             {
                 "epoch": new.epoch,
@@ -262,12 +264,14 @@ class Membership:
         """Do what is due: ask to join, or drive the changes that were asked for."""
         state = self.state
         self.spread()
+        if state.left:
+            return
         if not self.is_member:
             if state.map is None and not self._returning and state.settings.initial:
                 return  # a founder waits for a majority
             self._ask_to_join()
             return
-        if state.map is None or state.left or self.driver() != state.settings.id:
+        if state.map is None or self.driver() != state.settings.id:
             return
         reach = sum(
             1 for one in state.map.members if one.id in state.up or one.id == state.settings.id

@@ -167,7 +167,7 @@ class Transfers:
         left = [one for one in pull.sources if one not in pull.done]
         up = [one for one in left if one in self.state.up]
         if not up:
-            if len(pull.done) * 2 > len(pull.sources):
+            if pull.catch_up or len(pull.done) * 2 > len(pull.sources):
                 self._complete(pull)
             return
         pull.source = up[0]
@@ -248,8 +248,7 @@ class Transfers:
         pull.done.add(pull.source)
         pull.source = ""
         self._ask(pull)
-        if pull.index in self._pulls and not pull.source and pull.catch_up:
-            self._complete(pull)
+        self.advance()
 
     def on_wait(self, one: int) -> None:
         """The donor's map is older than ours: ask again on a later tick."""

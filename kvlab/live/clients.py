@@ -1,0 +1,189 @@
+"""One client's connection to a node: bytes in, replies out, in order. No meaning of a request.
+
+A connection whose first bytes are a peer's is handed to `live.peers`.
+
+Invariants:
+
+1. Replies leave in the order of requests; a batch leaves in one write.
+2. A client that does not read is not read from: at most WRITE_BYTES_MAX of replies wait for it, then
+   the connection ends.
+3. What a client does, or its going away, never raises into another's callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, cast
+
+from kvlab.kv.answer import Batch
+from kvlab.wire.json_lines import JsonReader, Refusal
+from kvlab.wire.sniff import Protocol, sniff
+
+if TYPE_CHECKING:
+    from kvlab.live.server import Server
+
+BATCHES_MAX = 256  # batches under way per connection; beyond it nothing more is read
+WRITE_BYTES_MAX = 64 * 1024 * 1024
+PARTIAL_SECONDS_MAX = 30.0  # an unfinished document may wait so long for its rest
+
+_NOT_JSON = {
+    Protocol.RESP: b"-ERR this node speaks JSON lines; RESP is not served by this version\r\n",
+    Protocol.HTTP: (
+        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 38\r\n\r\n"
+        b"this is a kvlab node: send JSON lines\n"
+    ),
+}
+
+
+class ClientConnection(asyncio.Protocol):
+    """A connection that was accepted."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.reader = JsonReader()
+        self.queue: deque[Batch] = deque()
+        self.closing = False  # close when all replies are out
+        self.gone = False
+        self._sniffed = False
+        self._write_paused = False
+        self._read_paused = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=1024 * 1024)
+        self.server.client_came(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The client went; what it still waits for ends without being written."""
+        self.gone = True
+        self.queue.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.server.client_went(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Requests, or pieces of them."""
+        if not self._sniffed:
+            data = self._sniff(data)
+            if not data:
+                return
+        if self.closing:
+            return
+        reader = self.reader
+        items = reader.feed(data)
+        if items:
+            server = self.server
+            node = server.node
+            batch = node.receive(
+                self, items, server.now_us(), camel=reader.camel, uniform=reader.uniform
+            )
+            last = items[-1]
+            if type(last) is Refusal and last.close:
+                self.closing = True
+            queue = self.queue
+            if not queue and not batch.pending:
+                self._write(batch.encode())
+            else:
+                queue.append(batch)
+                if len(queue) >= BATCHES_MAX:
+                    self._throttle()
+            server.touch()
+        if reader.waiting_bytes or self._timer is not None:
+            self._watch_partial()
+
+    def eof_received(self) -> bool:
+        """The client will send nothing more; it may still read its replies."""
+        self.closing = True
+        return bool(self.queue)
+
+    def release(self) -> None:
+        """Write the replies of all batches at the head of the queue that have ended."""
+        queue = self.queue
+        if self.gone or not queue or queue[0].pending:
+            return
+        parts = []
+        while queue and not queue[0].pending:
+            parts.append(queue.popleft().encode())
+        self._write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._read_paused and len(queue) < BATCHES_MAX // 2:
+            self._throttle()
+
+    def _write(self, data: bytes) -> None:
+        transport = self.transport
+        if transport.is_closing():
+            # uvloop raises on a write to a closing transport, into whoever's callback this is.
+            return
+        transport.write(data)
+        if self.closing and not self.queue:
+            transport.close()
+        elif transport.get_write_buffer_size() > WRITE_BYTES_MAX:
+            self.server.log.warning("a client that does not read its replies was cut off")
+            transport.abort()
+
+    # -- bounds ---------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Stop reading from a client that does not read."""
+        self._write_paused = True
+        self._throttle()
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        self._write_paused = False
+        self._throttle()
+
+    def _throttle(self) -> None:
+        pause = self._write_paused or len(self.queue) >= BATCHES_MAX // 2
+        if pause == self._read_paused or self.transport.is_closing():
+            return
+        self._read_paused = pause
+        if pause:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _watch_partial(self) -> None:
+        """Give an unfinished document a bounded time."""
+        if not self.reader.waiting_bytes:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(
+                PARTIAL_SECONDS_MAX, self._partial_expired
+            )
+
+    def _partial_expired(self) -> None:
+        self._timer = None
+        if self.gone or not self.reader.waiting_bytes:
+            return
+        self.server.node.state.counters["partial_timeouts"] += 1
+        error = f"half a document, then silence for {PARTIAL_SECONDS_MAX:g} s"
+        self._refuse(Refusal("BAD_REQUEST", error, self.reader.camel, close=True))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with an error of the shell's own, in turn, and close."""
+        self.closing = True
+        batch = self.server.node.receive(self, [refusal], self.server.now_us(), uniform=False)
+        self.queue.append(batch)
+        self.release()
+
+    # -- the first bytes ------------------------------------------------------------------------
+
+    def _sniff(self, data: bytes) -> bytes:
+        """Return the bytes for the JSON reader, or b"" when the connection is another's business."""
+        kind = sniff(data)
+        if kind is Protocol.PEER:
+            self.server.adopt_peer(self, data)
+            return b""
+        if kind in _NOT_JSON:
+            self.server.node.state.counters["bad_requests"] += 1
+            self.transport.write(_NOT_JSON[kind])
+            self.transport.close()
+            return b""
+        self._sniffed = True  # JSON, or rubbish of which the reader says so
+        return data

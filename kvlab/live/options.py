@@ -1,0 +1,134 @@
+"""What a node process is told: its options and their spelling on a command line. It starts nothing.
+
+`kvlab node` and `python -m kvlab.live` share this parser. The flags are accepted in the form of Go
+programs too: `-id server1 -addr localhost:8081 -join localhost:8081`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvlab.errors import UsageError
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+ID_LENGTH_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """The options of one node; `initial` holds (id, "host:port") of every founding member."""
+
+    id: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    join: tuple[str, ...] = ()
+    initial: tuple[tuple[str, str], ...] = ()
+    advertise: str = ""
+    cluster: str = "kvlab"
+    replication: int = 3
+    ranges: int = 256
+    r: int = 0  # 0: a majority of `replication`
+    w: int = 0
+    weight: float = 1.0
+    rack: str = ""
+    listen_fd: int | None = None
+    ready_fd: int | None = None
+    log_level: str = "info"
+
+
+def split_address(text: str, what: str = "address") -> tuple[str, int]:
+    """Return (host, port) of "host:port"; raises UsageError that says what to write."""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise UsageError(f"{what} {text!r} is not host:port", hint="write, e.g., localhost:8081")
+    return host, int(port)
+
+
+def parse(argv: Sequence[str]) -> NodeOptions:
+    """Parse a node's command line; raises UsageError, or SystemExit for --help and bad flags."""
+    given = vars(_parser().parse_args(list(argv)))
+    host, port = split_address(given.pop("addr"), "--addr")
+    if host not in LOOPBACK:
+        raise UsageError(
+            f"--addr {host}: this version listens on loopback only, as it has no passwords yet",
+            hint="use localhost:PORT",
+        )
+    name = given["id"]
+    if not name or len(name) > ID_LENGTH_MAX or any(mark in name for mark in " ,|=:"):
+        raise UsageError(f"--id {name!r}: use 1 to {ID_LENGTH_MAX} letters, digits, - or _")
+    for seed in given["join"]:
+        split_address(seed, "--join")
+    initial = []
+    for item in filter(None, given.pop("initial").split(",")):
+        member, equals, address = item.partition("=")
+        if not equals:
+            raise UsageError(f"--initial: {item!r} is not id=host:port")
+        split_address(address, "--initial")
+        initial.append((member, address))
+    if given["advertise"]:
+        split_address(given["advertise"], "--advertise")
+    given["join"] = tuple(given["join"])
+    options = NodeOptions(host=host, port=port, initial=tuple(initial), **given)
+    _check_numbers(options)
+    return options
+
+
+def _check_numbers(options: NodeOptions) -> None:
+    if not 1 <= options.replication <= 9:
+        raise UsageError(f"--replication {options.replication}: write a number from 1 to 9")
+    if options.ranges not in {1 << bits for bits in range(4, 13)}:
+        raise UsageError(f"--ranges {options.ranges}: write a power of two from 16 to 4096")
+    for name, value in (("--r", options.r), ("--w", options.w)):
+        if not 0 <= value <= options.replication:
+            raise UsageError(f"{name} {value}: write a number from 1 to {options.replication}")
+    if not 0 < options.weight <= 1000:
+        raise UsageError(f"--weight {options.weight}: write a number above 0, at most 1000")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kvlab node",
+        description="Run one node of the store: an ordinary TCP server that speaks JSON lines.",
+        epilog=(
+            "examples:\n"
+            "  kvlab node --id server1 --addr localhost:8081\n"
+            "  kvlab node --id server2 --addr localhost:8082 --join localhost:8081\n"
+            "  kvlab node -id server3 -addr localhost:8083 -join localhost:8081\n\n"
+            "The data is kept in memory: a node that ends forgets it, and is refilled by the\n"
+            "others when it comes back."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--id", "-id", required=True, help="the node's name, unique in its cluster")
+    add("--addr", "-addr", required=True, metavar="HOST:PORT", help="listen here; port 0: any")
+    add(
+        "--join",
+        "-join",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a node of the cluster to join; may be given several times",
+    )
+    add(
+        "--initial",
+        default="",
+        metavar="ID=HOST:PORT,...",
+        help="every founding member with its advertised address, this one included",
+    )
+    add("--advertise", default="", metavar="HOST:PORT", help="what peers dial (default: --addr)")
+    add("--cluster", default="kvlab", help="the cluster's name; nodes of others are refused")
+    add("--replication", type=int, default=3, metavar="N", help="copies of each key (3)")
+    add("--r", type=int, default=0, help="replicas that answer a read (a majority)")
+    add("--w", type=int, default=0, help="replicas that confirm a write (a majority)")
+    add("--ranges", type=int, default=256, help="ranges of the ring (256)")
+    add("--weight", type=float, default=1.0, help="this node's share against the others' (1.0)")
+    add("--rack", default="", help="nodes of one rack do not hold copies of the same range")
+    add("--listen-fd", type=int, default=None, help=argparse.SUPPRESS)
+    add("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
+    add("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    return parser

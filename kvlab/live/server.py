@@ -1,0 +1,154 @@
+"""One node on real sockets and a real clock: it feeds `kv.Node` and carries out what it says.
+
+It makes no decision about data or membership.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, cast
+
+from kvlab.kv.node import TICK_US, Node
+from kvlab.kv.state import Settings
+from kvlab.live.clients import ClientConnection
+from kvlab.live.options import NodeOptions
+from kvlab.live.peers import Peers
+
+if TYPE_CHECKING:
+    import socket
+
+CLIENTS_MAX = 10_000
+BACKLOG = 1024
+DRAIN_SECONDS_MAX = 2.0
+LEAVE_POLL_SECONDS = 0.05
+
+
+class Server:
+    """One running node. Made by `live.node.run`, inside an event loop."""
+
+    def __init__(self, options: NodeOptions, listener: socket.socket) -> None:
+        self.options = options
+        self.log = logging.getLogger("kvlab.node")
+        self._loop = asyncio.get_running_loop()
+        # A clock that no step of the wall clock turns back while the node lives.
+        self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
+        host, port = listener.getsockname()[:2]
+        self.address = f"{host}:{port}"
+        advertise = options.advertise or f"{options.host}:{port}"
+        majority = options.replication // 2 + 1
+        self.node = Node(
+            Settings(
+                id=options.id,
+                cluster=options.cluster,
+                address=advertise,
+                client_address=f"{options.host}:{port}",
+                boot=self.now_us(),
+                replication=options.replication,
+                range_count=options.ranges,
+                r=options.r or majority,
+                w=options.w or majority,
+                weight=options.weight,
+                rack=options.rack,
+                initial=options.initial,
+            ),
+            self.now_us(),
+        )
+        self.node.admin.pid = os.getpid()
+        self.node.state.log = self.log.info
+        self.peers = Peers(self)
+        self.peers.seeds = options.join
+        self.clients: set[ClientConnection] = set()
+        self.stopping = asyncio.Event()
+        self.failure = ""  # why the node ended by itself
+        self._listener = listener
+        self._server: asyncio.Server | None = None
+        self._flush_due = False
+        self._refused_clients = 0
+
+    def now_us(self) -> int:
+        """Return microseconds since 1970."""
+        return (time.monotonic_ns() + self._clock_offset_ns) // 1000
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to serve, and to look for the other members."""
+        self._server = await self._loop.create_server(
+            lambda: ClientConnection(self), sock=self._listener, backlog=BACKLOG
+        )
+        if not self.options.join:
+            self.node.membership.alone(self.now_us())
+        self.peers.dial()
+        self._loop.call_later(TICK_US / 1e6, self._tick)
+
+    async def run(self) -> None:
+        """Serve until `stopping` is set or the node has left its cluster; then drain."""
+        await self.stopping.wait()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        """Answer what was asked, then close everything."""
+        if self._server is not None:
+            self._server.close()
+        deadline = self._loop.time() + DRAIN_SECONDS_MAX
+        while any(client.queue for client in self.clients) and self._loop.time() < deadline:
+            self._flush()
+            await asyncio.sleep(0.005)
+        for client in list(self.clients):
+            client.transport.close()
+        self.peers.close()
+        await asyncio.sleep(0)
+
+    def _tick(self) -> None:
+        self._loop.call_later(TICK_US / 1e6, self._tick)
+        node = self.node
+        node.tick(self.now_us())
+        for peer in node.drop_links():
+            self.peers.drop(peer)
+        self.peers.dial()
+        self.touch()
+        if node.membership.refused:
+            self.failure = node.membership.refused
+            self.stopping.set()
+        elif node.state.left and not node.transfers.has_doomed:
+            self.log.info("%s has left the cluster", self.options.id)
+            self.stopping.set()
+
+    # -- what connections call ------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Something happened: tell peers and release replies before this loop turn ends."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        node = self.node
+        for peer, data in node.take_frames():
+            self.peers.send(peer, data)
+        for batch in node.finished:
+            cast("ClientConnection", batch.conn).release()
+
+    def client_came(self, client: ClientConnection) -> None:
+        """Count a client in, or turn it away when there are too many."""
+        if len(self.clients) >= CLIENTS_MAX:
+            self._refused_clients += 1
+            self.node.state.counters["refused_connections"] += 1
+            client.transport.abort()
+            return
+        self.clients.add(client)
+        self.node.admin.connections = len(self.clients)
+
+    def client_went(self, client: ClientConnection) -> None:
+        """Count a client out."""
+        self.clients.discard(client)
+        self.node.admin.connections = len(self.clients)
+
+    def adopt_peer(self, client: ClientConnection, data: bytes) -> None:
+        """Hand over a connection that turned out to be a peer's."""
+        self.client_went(client)
+        self.peers.accept(client.transport, data)
