@@ -31,10 +31,12 @@ def claim(
     """Return the preference list of each range, given who holds what now.
 
     `held` has one tuple of ids per range, or is empty for a new ring; ids that are not among
-    `members` hold nothing that stays. Raises ValueError when there is nobody to place on.
+    `members` hold nothing that stays. Raises ValueError when the question cannot be answered.
     """
     if not members:
         raise ValueError("a ring needs at least one member to place ranges on")
+    if replication < 1:
+        raise ValueError(f"{replication} copies of each range; at least 1 is needed")
     if held and len(held) != range_count:
         raise ValueError(f"{len(held)} lists of holders for {range_count} ranges")
     board = Board(range_count, replication, members, held)

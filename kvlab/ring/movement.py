@@ -106,22 +106,19 @@ def between_survivors(
 def k_over_n(
     items: int, replication: int, before: Sequence[Member], after: Sequence[Member]
 ) -> float:
-    """Return the copies that a perfect placement moves: the fair shares of those who come and go.
+    """Return the copies that a perfect placement moves: the fair share of those who come or go.
 
-    For one equal node that joins M others it is items x copies / (M + 1). Where a departure also
-    lowers the number of copies, what nobody can hold any more is not counted.
+    For one equal node that joins M others it is items x copies / (M + 1). Newcomers can take what
+    leavers held, so the greater of both shares counts. Where a departure also lowers the number
+    of copies, what nobody can hold any more is not counted.
     """
     old_ids, new_ids = {one.id for one in before}, {one.id for one in after}
     come = sum(one.weight for one in after if one.id not in old_ids)
     go = sum(one.weight for one in before if one.id not in new_ids)
     copies_before, copies_after = copies_of(replication, before), copies_of(replication, after)
-    moved = 0.0
-    if come:
-        moved += items * copies_after * come / sum(one.weight for one in after)
-    if go:
-        share = items * copies_before * go / sum(one.weight for one in before)
-        moved += max(0.0, share - items * max(0, copies_before - copies_after))
-    return moved
+    due = items * copies_after * come / sum(one.weight for one in after)
+    freed = items * copies_before * go / sum(one.weight for one in before)
+    return max(due, freed - items * max(0, copies_before - copies_after))
 
 
 def movement(

@@ -239,6 +239,12 @@ def build_placement(
         raise UsageError(
             f"there is no placement {name!r}", hint=f"choose one of {', '.join(PLACEMENTS)}"
         )
+    check_ring(members, replication=replication, range_count=range_count)
+    return kind.build(members, replication, range_count, before)
+
+
+def check_ring(members: Sequence[Member], *, replication: int, range_count: int) -> None:
+    """Raise UsageError for a ring that nothing can be placed on."""
     if not members:
         raise UsageError("a placement needs at least one node")
     if replication < 1 or not is_range_count(range_count):
@@ -246,4 +252,3 @@ def build_placement(
             f"replication {replication} on {range_count} ranges is not possible; choose 1 or more"
             f" copies and a power of two of ranges, at most {SLOT_COUNT}"
         )
-    return kind.build(members, replication, range_count, before)

@@ -18,7 +18,7 @@ from kvlab.ring.change import DEFAULT_RANGE_COUNT, DEFAULT_REPLICATION, placeabl
 from kvlab.ring.claim import claim
 from kvlab.ring.cluster_map import ClusterMap, Member
 from kvlab.ring.movement import Assignment, Movement, movement
-from kvlab.ring.placement import PLACEMENTS, ClaimPlacement, build_placement
+from kvlab.ring.placement import PLACEMENTS, ClaimPlacement, build_placement, check_ring
 
 Source = ClusterMap | Sequence[str | Member]
 Newcomers = int | Sequence[str | Member]
@@ -289,6 +289,7 @@ def _question(
         raise UsageError(f"{len(key_counts)} counts of keys were given for {count} ranges")
     after = _after(before, add, remove)
     copies = DEFAULT_REPLICATION if replication is None else replication
+    check_ring(before, replication=copies, range_count=count)
     return _Question(before, after, copies, count, held, key_counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlab.ring.slot import SLOT_COUNT, slot_of, tag_of
@@ -24,6 +24,7 @@ def test_the_check_value_of_crc16_is_met():
     assert slot_of(b"123456789") == 0x31C3 % SLOT_COUNT
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40).filter(lambda key: b"{" not in key))
 def test_a_key_without_a_brace_is_hashed_whole(key):
     assert slot_of(key) == crc16_by_definition(key) % SLOT_COUNT
@@ -46,6 +47,7 @@ def test_only_a_non_empty_tag_decides():
     assert tag_of(b"plain") == b"plain"
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=8).filter(lambda text: b"{" not in text),
     st.binary(min_size=1, max_size=8).filter(lambda text: b"}" not in text),
