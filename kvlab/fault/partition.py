@@ -66,7 +66,7 @@ def split(groups: Iterable[Iterable[str]], nodes: Sequence[str]) -> Partition:
             seen.add(node)
     rest = tuple(node for node in nodes if node not in seen)
     sides = tuple(group for group in (*named, rest) if group)
-    if len(sides) < 2:  # noqa: PLR2004 - a split has two sides
+    if len(sides) < 2:
         raise UsageError(
             "one group with every node in it is no partition",
             hint='write two groups with a bar between: "server1,server2 | server3"',

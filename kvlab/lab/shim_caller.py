@@ -204,7 +204,7 @@ def _table_text(address: Address, *, mapped: bool) -> str:
     """Write an address as the kernel's table does: 32-bit words in the machine's byte order."""
     ip = ipaddress.ip_address(address[0].partition("%")[0])
     raw = ip.packed
-    if mapped and ip.version == 4:  # noqa: PLR2004 - IPv4 inside an IPv6 socket
+    if mapped and ip.version == 4:
         raw = b"\0" * 10 + b"\xff\xff" + raw
     words = struct.unpack(f"={len(raw) // 4}I", raw)
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"

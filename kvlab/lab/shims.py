@@ -96,7 +96,11 @@ class Shims:
             )
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=ANSWER_BYTES_MAX)
         self._reading = asyncio.create_task(self._read(reader))
-        await self.snapshot()
+        try:
+            await self.snapshot()
+        except InfraError as error:
+            await self.close()
+            raise InfraError("the shim process did not start", hint="kvlab doctor") from error
 
     async def add(
         self, node_id: str, upstream: Address, *, host: str = LOOPBACK, port: int = 0
@@ -165,7 +169,8 @@ class Shims:
                 await process.wait()
 
     async def _ask(self, verb: str, **arguments: Any) -> Any:
-        if self._writer is None or self.pid is None:
+        gone = self._reading is None or self._reading.done() or self.pid is None
+        if self._writer is None or gone:
             raise NotRunningError("the shim process is not running", hint="kvlab down, kvlab up")
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -184,7 +189,7 @@ class Shims:
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Give every answer to whoever waits for it, until the shim is gone."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: over the limit, or no JSON
             while line := await reader.readline():
                 message = msgspec.json.decode(line)
                 waiting = self._waiting.get(message.get("id"))
