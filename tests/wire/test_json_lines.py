@@ -255,6 +255,20 @@ def test_a_document_over_the_limit_closes_as_soon_as_the_limit_is_passed():
     assert read(exact, limits=limits) == [Request("GET", "k" * 77)]
 
 
+def test_a_whole_document_over_the_limit_is_refused_like_one_in_pieces():
+    limits = Limits(document_bytes=100)
+    over = b'{"type":"GET","key":"' + b"k" * 78 + b'"}\n{"type":"GET"}\n'
+    want = Refusal("TOO_LARGE", "the document is larger than 100 bytes", close=True)
+    assert read(over, limits=limits) == [want]
+    assert read(*(bytes([byte]) for byte in over), limits=limits) == [want]
+
+
+def test_quotes_and_braces_in_text_end_nothing_on_the_slow_path_either():
+    text = b'{"type":"get","key":"a\\"}","value":"\\\\"}'
+    for cut in range(len(text)):
+        assert read(text[:cut], text[cut:]) == [Request("GET", 'a"}', "\\")]
+
+
 def test_too_many_fields_are_refused_and_the_connection_goes_on():
     fields = ",".join(f'"x{number}":0' for number in range(70))
     got = read(b'{"type":"GET",' + fields.encode() + b'}{"type":"GET"}')

@@ -12,27 +12,13 @@ from kvlab.wire.json_lines import JsonReader, Refusal
 from kvlab.wire.limits import Limits
 
 SMALL = Limits(document_bytes=400, key_bytes=60, value_bytes=90, depth=5)
-TEXT = st.text(max_size=12) | st.sampled_from(['"', "\\", "}{", "\n", "é", "\U0001f600", "k" * 70])
+TEXT = st.text(max_size=12) | st.sampled_from(
+    ['"', "\\", "}{", '"}', '"},', "\n", "é", "\U0001f600", "k" * 70]
+)
 NAMES = st.sampled_from(
     [
-        "type",
-        "Type",
-        "TYPE",
-        "key",
-        "Key",
-        "kEY",
-        "value",
-        "Value",
-        "r",
-        "R",
-        "req_id",
-        "ReqId",
-        "timestamp",
-        "Timestamp",
-        "meta",
-        "level",
-        "timeout_ms",
-        "extra",
+        *("type", "Type", "TYPE", "key", "Key", "kEY", "value", "Value", "r", "R"),
+        *("req_id", "ReqId", "timestamp", "Timestamp", "meta", "level", "timeout_ms", "extra"),
     ]
 )
 VALUES = st.recursive(
