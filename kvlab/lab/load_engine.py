@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from kvlab.lab.load_latency import LatencyRecorder
 from kvlab.lab.load_plan import Address, LoadPlan
@@ -64,8 +64,7 @@ class Lane(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to send."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
         self.dead = False
         self.begin()
 

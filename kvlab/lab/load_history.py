@@ -33,12 +33,18 @@ class HistoryLog:
         self._file = None if path is None else path.open("wb")
         sink = self._blocks.append if self._file is None else self._file.write
         self._recorder = Recorder(sink)
-        self.add = self._recorder.add
+        self.keys: dict[str, None] = {}  # every key that somebody tried to write, in order
 
     @property
     def count(self) -> int:
         """Events written so far."""
         return self._recorder.count
+
+    def add(self, event: Event) -> None:
+        """Write one event."""
+        if event.f != "get":
+            self.keys[event.key] = None
+        self._recorder.add(event)
 
     def now_us(self) -> int:
         """Microseconds since the log was opened."""

@@ -130,6 +130,8 @@ class TrackedEngine(Engine):
         if lane.free and not lane.listed:
             lane.listed = True
             self._ready.append(lane)
+        if self.left <= 0:
+            self.finish()
 
     def unreachable(self, why: str) -> None:
         """Fail the next request unsent in a closed loop; in an open one, let arrivals wait."""
@@ -219,7 +221,7 @@ class TrackedEngine(Engine):
         assert self.arrivals is not None
         now_ns = clock()
         touched: set[TrackedLane] = set()
-        while self._due_ns <= now_ns and not self.stopping:
+        while self._due_ns <= now_ns and self.left > len(self._backlog) and not self.stopping:
             self.lateness.add(now_ns - self._due_ns)
             lane = self._offer(self._due_ns)
             if lane is not None:
@@ -227,7 +229,9 @@ class TrackedEngine(Engine):
             self._due_ns = self._begin_ns + self.arrivals.next_us() * NS_PER_US
         for lane in touched:
             lane.flush()
-        if self._alarm is not None:
+        if self.left <= 0:
+            self.finish()
+        elif self._alarm is not None and self.left > len(self._backlog):
             self._alarm.set(self._due_ns // NS_PER_US)
 
     def _offer(self, intended_ns: int) -> TrackedLane | None:

@@ -1,0 +1,121 @@
+"""The open loop: intended times, lateness, the backlog, and what was never sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from kvlab.lab.load import run_load
+from kvlab.lab.load_history import HistoryLog
+from kvlab.lab.load_plan import LoadPlan
+from kvlab.lab.load_result import Latencies, LoadResult
+
+spec = util.spec_from_file_location("load_server", Path(__file__).with_name("load_server.py"))
+assert spec is not None
+assert spec.loader is not None
+load_server = util.module_from_spec(spec)
+spec.loader.exec_module(load_server)
+Server = load_server.Server
+
+pytestmark = pytest.mark.live
+
+
+def drive(work):
+    return asyncio.run(asyncio.wait_for(work, 20))
+
+
+def plan(server, **changes) -> LoadPlan:
+    fields = {"clients": 4, "keys": 20, "count": 200, "rate": 1000.0, "arrival": "constant"}
+    return LoadPlan(addresses=(server.address,), **(fields | changes))
+
+
+def test_every_arrival_is_sent_about_when_it_was_meant_to_be():
+    async def work():
+        async with Server() as server:
+            log = HistoryLog()
+            return await run_load(plan(server), log=log), log.history(), log
+
+    result, history, _ = drive(work())
+    assert (result.answered, result.not_issued) == (200, 0)
+    assert result.lateness.n == result.response.n == 200
+    assert 195_000 < result.elapsed_us < 5_000_000
+    assert history.ops[-1].start_us - history.ops[0].start_us >= 195_000
+
+
+def test_a_stall_of_the_server_shows_in_response_times_and_not_in_service_times():
+    async def work():
+        async with Server() as server:
+            server.delay_s = 0.05
+            return await run_load(plan(server, clients=1, count=60, rate=200.0))
+
+    # One connection serves 20/s at most, and 200/s are due: operation n waits about n * 45 ms.
+    result = drive(work())
+    assert result.answered == 60
+    assert max(result.service.values_us) < 1_000_000
+    assert max(result.response.values_us) > 2_000_000
+    assert min(result.service.values_us) >= 50_000
+
+
+def test_arrivals_beyond_the_backlog_are_counted_and_not_sent():
+    async def work():
+        async with Server() as server:
+            server.delay_s = 0.1
+            result = await run_load(
+                plan(server, clients=1, count=None, time_us=500_000, rate=1000.0, backlog=10)
+            )
+            return result, len(server.requests)
+
+    result, sent = drive(work())
+    assert result.answered == sent < 10
+    assert result.not_issued > 100
+    assert result.not_issued + sent == pytest.approx(500, abs=100)
+
+
+def test_arrivals_that_wait_longer_than_the_time_out_are_not_sent():
+    async def work():
+        async with Server() as server:
+            server.mode = "silent"
+            return await run_load(plan(server, clients=1, count=50, rate=500.0, timeout_us=100_000))
+
+    result = drive(work())
+    assert result.answered == 0
+    assert result.errors["timeout"] + result.not_issued == 50
+    assert result.not_issued > 0
+
+
+def test_a_generator_that_is_held_up_says_that_it_was_late():
+    async def work():
+        async with Server() as server:
+            run = asyncio.ensure_future(run_load(plan(server)))
+            while len(server.requests) < 50:  # noqa: ASYNC110 - the server has no events
+                await asyncio.sleep(0.001)
+            time.sleep(0.05)  # noqa: ASYNC251 - the point: the loop of the generator is blocked
+            return await run
+
+    result = drive(work())
+    assert result.generator_late
+    assert max(result.lateness.values_us) > 40_000
+    assert result.answered == 200
+
+
+def test_the_intended_time_is_in_the_history():
+    async def work():
+        async with Server() as server:
+            log = HistoryLog()
+            await run_load(plan(server, count=20), log=log)
+            log.flush()
+            return b"".join(log._blocks).splitlines()
+
+    lines = drive(work())
+    assert sum(b'"intended_us":' in line for line in lines) == 20
+
+
+def test_lateness_is_judged_by_the_share_of_late_sends():
+    few = Latencies([10, 5000], [999, 1])
+    many = Latencies([10, 5000], [90, 10])
+    assert not LoadResult(lateness=few).generator_late
+    assert LoadResult(lateness=many).generator_late
