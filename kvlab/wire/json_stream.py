@@ -5,8 +5,8 @@ and say what a failure becomes.
 
 1. A piece that holds whole plain documents, while nothing waits, is decoded in one call.
    Everything else goes document by document and gives the same messages, only slower.
-2. Every byte is scanned once and decoded a bounded number of times; `examined` counts this work
-   (fast path excluded), and a test bounds it.
+2. Every byte is scanned once (twice where a flat object was expected and is not there) and decoded
+   a bounded number of times; `examined` counts this work outside the fast path, a test bounds it.
 3. Never more than one unfinished document and one slice wait in memory.
 """
 
