@@ -75,7 +75,7 @@ class Coordinator:
                 self._general(batch, request, now_us)
                 continue
             key = text.encode()
-            slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 16383
+            slot = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
             index = slot >> shift
             route = routes[index]
             if kind == "SET":

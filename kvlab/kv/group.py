@@ -8,7 +8,7 @@ Invariants:
 
 1. A replica's answer counts once: links acknowledge by cumulative gid, in order.
 2. `ops` is the very list that goes to the replicas and is not changed after it was sent; what the
-   answers bring is kept in `found`, `missing` and `seen`.
+   answers bring is kept in `found`, `missing`, `overtaken` and `seen`.
 3. A group ends exactly once: `done` goes from False to True and never back.
 """
 
@@ -86,7 +86,9 @@ class Group:
         "need",
         "need_coming",
         "ops",
+        "overtaken",
         "owners",
+        "reissue",
         "route",
         "seen",
         "strict",
@@ -116,8 +118,10 @@ class Group:
         self.degraded = route.degraded and not strict
         self.nacked = 0  # the newest epoch by which a replica refused the group
         self.tries = 0
+        self.reissue = False  # a second round above a newer version: there is no third
         self.found: dict[int, tuple[int, Value | None]] | None = None  # newer than what was held
         self.missing: dict[int, int] | None = None  # deletes: how many replicas held nothing
+        self.overtaken: dict[int, int] | None = None  # writes: a newer version that was met
         self.seen: list[tuple[int, str, int]] | None = None  # reads: (op, replica, its version)
         self.metas: list[tuple[Batch, int, int]] | None = None  # replies that tell version, acks
 
@@ -165,6 +169,14 @@ class Group:
             if self.missing is None:
                 self.missing = {}
             self.missing[index] = self.missing.get(index, 0) + 1
+        else:
+            self.overtake(index, version)
+
+    def overtake(self, index: int, version: int) -> None:
+        """Keep that a write met a newer version, which may be of an earlier write by a faster clock."""
+        if self.overtaken is None:
+            self.overtaken = {}
+        self.overtaken[index] = max(version, self.overtaken.get(index, 0))
 
     def repairs(self) -> list[tuple[int, int, list[str] | None]]:
         """Return what the reads of this group found out of step: (op, best version, replicas).

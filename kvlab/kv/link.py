@@ -39,6 +39,7 @@ class Link:
         "misses",
         "outstanding",
         "quiet_ticks",
+        "told",
         "tried",
         "up",
     )
@@ -48,7 +49,8 @@ class Link:
         self.up = False
         self.tried = False  # a connection was tried since this node started
         self.boot = 0  # the peer's last known life
-        self.epoch = 0  # of the peer's map, as last heard
+        self.epoch = 0  # of the map by which the peer serves, as last heard; 0: it does not serve
+        self.told = 0  # the epoch of the last map that was sent
         self.outstanding: deque[Group] = deque()
         self.groups: list[Any] = []
         self.ack = 0
@@ -62,7 +64,7 @@ class Link:
     def reset(self) -> None:
         """Begin a connection anew; what the old one still had to say is lost with it."""
         self.groups, self.exceptions, self.controls = [], [], []
-        self.ack, self.ack_due = 0, False
+        self.ack, self.ack_due, self.told = 0, False, 0
         self.heard, self.misses, self.quiet_ticks = True, 0, 0
 
     @property

@@ -32,6 +32,7 @@ from kvlab.wire.peer import Hello
 
 CHANGES_MAX = 1000  # remembered changes of the map
 HOPS_MAX = 2  # of a join or leave on its way to the driver
+ORPHAN_TICKS = 50  # so long a returning node waits for anybody who serves
 ABORT_TICKS = 100  # a joiner that cannot be reached so long is given up
 
 
@@ -47,6 +48,7 @@ class Membership:
         self._on_map = on_map
         self._met: set[str] = set()  # founding members met in this life
         self._returning = False
+        self._orphan_ticks = 0
         self._joins: dict[str, dict[str, Any]] = {}  # asked of this driver, by id
         self._leaves: set[str] = set()
         self._ready: dict[tuple[int, str], int] = {}  # (range, member) -> its incarnation
@@ -100,6 +102,7 @@ class Membership:
         self._met.add(link.id)
         if not self._returning and state.map is None and settings.initial and self._met_majority:
             self._found(now_us)
+        state.serving = self.is_member
 
     def _found(self, now_us: int) -> None:
         settings = self.state.settings
@@ -149,6 +152,7 @@ class Membership:
                 state.link(member.id)
         if old is not None:
             self._remember(old, new, now_us)
+        state.serving = self.is_member
         self._on_map(old, new)
         return True
 
@@ -182,9 +186,10 @@ class Membership:
             return
         told = None
         for link in state.up.values():
-            if link.epoch < state.map.epoch:
+            if max(link.epoch, link.told) < state.map.epoch:
                 told = told or ["map", state.map.to_builtins()]
                 link.controls.append(told)
+                link.told = state.map.epoch
 
     # -- messages -------------------------------------------------------------------------------
 
@@ -247,14 +252,14 @@ class Membership:
             self.state.links[driver].controls.append(control)
 
     def driver(self) -> str:
-        """Return the member that changes the map: the lowest number in reach; "" if none is."""
+        """Return the member that changes the map: the lowest number that serves; "" if none."""
         state = self.state
         if state.map is None:
             return ""
         reach = [
             member
             for member in state.map.members
-            if member.id in state.up or (member.id == state.settings.id and self.is_member)
+            if state.is_current(member) or (member.id == state.settings.id and self.is_member)
         ]
         return min(reach, key=lambda member: member.number).id if reach else ""
 
@@ -270,6 +275,7 @@ class Membership:
             if state.map is None and not self._returning and state.settings.initial:
                 return  # a founder waits for a majority
             self._ask_to_join()
+            self._found_anew(now_us)
             return
         if state.map is None or self.driver() != state.settings.id:
             return
@@ -278,6 +284,24 @@ class Membership:
         )
         if reach * 2 > len(state.map.members):
             self._drive(now_us)
+
+    def _found_anew(self, now_us: int) -> None:
+        """Begin again when all lives that could have taken this one in are gone.
+
+        In memory their data is gone too; waiting for ever would help nobody.
+        """
+        state = self.state
+        nobody = all(link.epoch == 0 for link in state.up.values())
+        here = {link.id for link in state.up.values()} | {state.settings.id}
+        founders = [one for one, _ in state.settings.initial]
+        met = sum(1 for one in founders if one in here)
+        waiting = state.settings.id in founders and nobody and met * 2 > len(founders)
+        self._orphan_ticks = self._orphan_ticks + 1 if waiting else 0
+        if self._orphan_ticks >= ORPHAN_TICKS:
+            state.log("no member of the old cluster is left: founding it anew, without data")
+            self._returning = False
+            state.map = None
+            self._found(now_us)
 
     def _ask_to_join(self) -> None:
         settings = self.state.settings
@@ -289,9 +313,9 @@ class Membership:
             "weight": settings.weight,
             "rack": settings.rack,
         }
-        for link in self.state.up.values():
+        # Any link will do, but one that serves knows whom to ask.
+        for link in sorted(self.state.up.values(), key=lambda one: one.epoch == 0)[:1]:
             link.controls.append(["join", info, 0])
-            return
 
     def _drive(self, now_us: int) -> None:
         current = self.state.map

@@ -74,7 +74,7 @@ class Node:
         quorum, state = self.quorum, self.state
         while quorum.has_turn:  # sealing may end a delete's first round and begin its second
             quorum.seal()
-        epoch, clock = state.epoch, state.clock.last
+        epoch, clock = state.declared_epoch, state.clock.last
         return [
             (link.id, link.take_frame(epoch, clock)) for link in state.up.values() if link.has_frame
         ]
@@ -89,7 +89,7 @@ class Node:
             settings.cluster,
             settings.id,
             settings.boot,
-            state.epoch,
+            state.declared_epoch,
             settings.range_count,
             target,
             known,
@@ -125,11 +125,10 @@ class Node:
         link.up, link.tried = True, True
         link.boot, link.epoch = hello.boot, hello.epoch
         state.up[hello.node] = link
-        state.rebuild()
         self.membership.met(link, hello, now_us)
+        state.rebuild()
         self.membership.spread()
-        if was_known:
-            self.transfers.on_link_up(link)
+        self.transfers.on_link_up(link, was_known=was_known)
         self.transfers.advance()
         if not self.membership.is_member:
             self.membership.tick(now_us)
@@ -157,7 +156,11 @@ class Node:
         _, epoch, clock, groups, ack, exceptions, controls = parse_turn(body)
         link.heard = True
         try:
-            link.epoch = epoch
+            if epoch != link.epoch:
+                began = link.epoch == 0
+                link.epoch = epoch
+                if began:
+                    self.state.rebuild()
             self.state.clock.observe(clock, now_us)
             for control in controls:
                 self._control(link, control, now_us)
@@ -195,6 +198,8 @@ class Node:
 
     def _map_changed(self, old: ClusterMap | None, new: ClusterMap) -> None:
         self.state.rebuild()
+        for link in self.state.up.values():
+            link.ack_due = True  # tell the new epoch at once: others may wait for it
         self.quorum.reroute(self._now_us)
         self.transfers.on_map(old, new)
         self.transfers.advance()

@@ -90,7 +90,7 @@ class Quorum:
         of its reply in the batch. For a READ the version is filled in here.
         """
         table = self.state.table
-        place = (slot_of(key) if b"{" in key else crc_hqx(key, 0) & 16383) >> self.state.shift
+        place = (slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383) >> self.state.shift
         if value is READ:
             record = table.ranges[place].get(key) if group.route.local else None
             if record is not None:
@@ -105,8 +105,10 @@ class Quorum:
             else:
                 group.missing = group.missing or {}
                 group.missing[len(group.owners)] = 1
-        else:
-            table.put(place, key, version, value)
+        elif not table.put(place, key, version, value):
+            held = table.ranges[place][key][0]
+            if held > version:
+                group.overtake(len(group.owners), held)
         group.ops += (key, version, value)
         group.owners.append((batch, index))
 
@@ -216,6 +218,8 @@ class Quorum:
             self._take_found(group)
         if group.missing is not None:
             self._take_missing(group)
+        if group.overtaken is not None and not group.reissue:
+            self._reissue(group)
         if group.degraded:
             self.state.counters["degraded"] += len(group.owners)
             for number, (batch, index) in enumerate(group.owners):
@@ -260,6 +264,26 @@ class Quorum:
                 )
                 batch.pending += 1  # the operation ends with the second group
                 self.add(again, batch, index, key, version, None)
+
+    def _reissue(self, group: Group) -> None:
+        """Write once more, above the newer versions that were met.
+
+        A client that wrote through a fast clock and then through a slow one would otherwise lose its
+        second write in silence. The write is still under way, so it may be ordered last.
+        """
+        assert group.overtaken is not None
+        clock, now_us = self.state.clock, group.deadline_us - self.state.settings.timeout_us
+        for number, version in group.overtaken.items():
+            clock.observe(version, now_us)
+            batch, index = group.owners[number]
+            key, value = group.ops[3 * number], group.ops[3 * number + 2]
+            again = self._new(
+                group.route, group.need, group.deadline_us + FOLLOWUP_US, strict=group.strict
+            )
+            again.reissue = True
+            batch.pending += 1  # the operation ends with the second group
+            self.state.counters["reissued_writes"] += 1
+            self.add(again, batch, index, key, clock.next(now_us), value)
 
     def _end(self, batch: Batch) -> None:
         batch.pending -= 1

@@ -2,7 +2,8 @@
 
 The silent default answers are the acknowledgement alone; only what differs becomes an exception:
 
-    write, tombstone   applied, or the table held something newer: silent
+    write, tombstone   applied: silent
+                       something newer was here: (its version, None), and nothing is changed
     read               the same version as the asker holds: silent
                        newer here: (version, value), value None for a tombstone
                        older here or nothing: (version, READ), so that the asker can repair
@@ -48,7 +49,7 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
     exceptions = link.exceptions
     each = iter(ops)
     for number, (key, version, value) in enumerate(zip(each, each, each, strict=True)):
-        slot = slot_of(key) if b"{" in key else crc_hqx(key, 0) & 16383
+        slot = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
         index = slot >> shift
         if value is False:  # read
             record = ranges[index].get(key)
@@ -65,5 +66,7 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
                 put(index, key, version, None)
             else:
                 exceptions += (gid, number, record[0] if record is not None else 0, None)
-        else:
-            put(index, key, version, value)
+        elif not put(index, key, version, value):
+            held = ranges[index][key][0]
+            if held > version:
+                exceptions += (gid, number, held, None)

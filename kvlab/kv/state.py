@@ -57,6 +57,7 @@ class State:
     log: Callable[[str], None] = lambda _line: None
     table: Table = field(init=False)
     shift: int = field(init=False)  # slot >> shift = range
+    serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
 
     def __post_init__(self) -> None:
@@ -92,11 +93,27 @@ class State:
         if self.map is not None and self.settings.id in self.map.ranges[index].writers:
             self.table.put(index, key, version, value)
 
+    @property
+    def declared_epoch(self) -> int:
+        """The epoch that peers are told: 0 while this life is no member."""
+        return self.epoch if self.serving else 0
+
+    def is_current(self, member: Member) -> bool:
+        """Whether the life of a member that can be reached is the one that the map counts.
+
+        A founder's first life has no mark of its own in the map, so it must have declared itself.
+        """
+        link = self.up.get(member.id)
+        if link is None:
+            return False
+        return member.incarnation == link.boot or (member.incarnation == 1 and link.epoch > 0)
+
     def rebuild(self) -> None:
         """Make the routes anew, after a change of the map or of a link."""
-        if self.map is None:
+        if self.map is None or not self.serving:
             self.routes = []
             return
+        up = {one.id: self.up[one.id] for one in self.map.members if self.is_current(one)}
         shared: dict[tuple[tuple[str, ...], tuple[str, ...] | None], Route] = {}
         settings = self.settings
         routes = []
@@ -109,7 +126,7 @@ class State:
             route = shared.get(key)
             if route is None:
                 route = shared[key] = Route(
-                    key[0], key[1], me=settings.id, up=self.up, r=settings.r, w=settings.w
+                    key[0], key[1], me=settings.id, up=up, r=settings.r, w=settings.w
                 )
             routes.append(route)
         self.routes = routes

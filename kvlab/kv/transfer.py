@@ -51,6 +51,7 @@ class Pull:
     done: set[str] = field(default_factory=set)
     source: str = ""  # asked at present
     mode: str = ""
+    filled: bool = False  # it was copied from one source: from now on only compare
     keys: int = 0
     size: int = 0  # bytes of keys and values
     more: bool = False
@@ -123,15 +124,27 @@ class Transfers:
     def _is_live(self, pull: Pull) -> bool:
         return self._pulls.get(pull.index) is pull
 
-    def on_link_up(self, link: Link) -> None:
-        """Compare what is shared with a peer whose link was down: each may have missed writes."""
+    def on_link_up(self, link: Link, *, was_known: bool) -> None:
+        """Compare again with whoever may have been written to past this node.
+
+        While there was no link, the peer could not send its writes here: what is moving here must be
+        compared again, and what both hold must be if the link is not the first.
+        """
         current = self.state.map
         if current is None:
             return
         me = self.state.settings.id
-        for index, place in enumerate(current.ranges):
-            if me in place.replicas and link.id in place.replicas:
-                self._catch_up.append((index, link.id))
+        for index in self._ready:
+            again = Pull(index, current.epoch, list(current.ranges[index].replicas), filled=True)
+            self._pulls[index] = again
+        self._ready.clear()
+        for pull in self._pulls.values():
+            if not pull.catch_up:
+                pull.done.clear()
+        if was_known:
+            for index, place in enumerate(current.ranges):
+                if me in place.replicas and link.id in place.replicas:
+                    self._catch_up.append((index, link.id))
 
     def on_link_down(self, link: Link) -> None:
         """Give up what was under way with a peer."""
@@ -171,7 +184,7 @@ class Transfers:
                 self._complete(pull)
             return
         pull.source = up[0]
-        pull.mode = "list" if pull.done or pull.catch_up else "full"
+        pull.mode = "list" if pull.filled or pull.catch_up else "full"
         pull.keys = pull.size = 0
         self._id += 1
         self._asked[self._id] = pull
@@ -246,6 +259,7 @@ class Transfers:
                 }
             )
         pull.done.add(pull.source)
+        pull.filled = True
         pull.source = ""
         self._ask(pull)
         self.advance()
