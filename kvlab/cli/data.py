@@ -104,7 +104,6 @@ def client(
     In a pipe it prints one answer per line, skips blank lines and lines that begin with #, writes
     errors to stderr, and exits with 1 if any command failed, else with 0.
 
-    \b
     Examples:
       kvlab client
       kvlab client --addr localhost:8081 --addr localhost:8082
@@ -141,7 +140,6 @@ def get(
 
     Prints the value and nothing else. Exits with 1 if the key does not exist.
 
-    \b
     Examples:
       kvlab get city
       kvlab get city --level quorum --json
@@ -176,7 +174,6 @@ def set_(
     A value of - is read from standard input, without the newline at its end. Exits with 3 and says
     "outcome unknown" if the write may or may not have happened.
 
-    \b
     Examples:
       kvlab set city Berlin
       kvlab set motd - < motd.txt
@@ -210,7 +207,6 @@ def delete(
 
     Exits with 1 if the key does not exist, with 3 if it may or may not have been deleted.
 
-    \b
     Examples:
       kvlab delete city
     """

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+Document = dict[str, Any]
 ZERO_TIME = "0001-01-01T00:00:00Z"  # what Go writes for a time that was never set
 
 
@@ -52,6 +53,7 @@ class EchoStore:
         self.behaviour = Behaviour(**behaviour)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._changed: asyncio.Event | None = None
         self._server: asyncio.Server | None = None
 
@@ -73,13 +75,17 @@ class EchoStore:
         done = threading.Event()
 
         def drop() -> None:
-            for writer in self._writers:
-                writer.close()
+            self.drop_now()
             done.set()
 
         assert self.loop is not None
         self.loop.call_soon_threadsafe(drop)
         assert done.wait(5)
+
+    def drop_now(self) -> None:
+        """Close every connection, from the server's own loop."""
+        for writer in self._writers:
+            writer.close()
 
     async def start(self, port: int = 0) -> None:
         self.loop = asyncio.get_running_loop()
@@ -92,25 +98,31 @@ class EchoStore:
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
-        while self._writers:  # the handlers end by themselves once their connections are gone
-            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
             if not self.behaviour.close_on_connect:
                 await self._dialogue(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client left, or the server stops
         finally:
             self._writers.discard(writer)
+            self._tasks.discard(task)
             writer.close()
 
     async def _dialogue(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.behaviour.deaf:
             writer.transport.pause_reading()
+        assert self._changed is not None
         while line := await reader.readline():
             request = json.loads(line)
             camel = "Type" in request
@@ -126,25 +138,14 @@ class EchoStore:
                 writer.write(does.garbage)
                 continue
             while self.behaviour.mute:
-                await self._change(writer)
+                self._changed.clear()
+                await self._changed.wait()
             text = self._encode(reply, camel or does.go_style)
             if does.cut_reply:
                 writer.write(text[: len(text) // 2])
                 await writer.drain()
                 return
             await self._send(writer, text * (1 + does.extra_reply))
-
-    async def _change(self, writer: asyncio.StreamWriter) -> None:
-        """Wait for a change of behaviour, or for the end of the connection."""
-        assert self._changed is not None
-        self._changed.clear()
-        ended = asyncio.ensure_future(writer.wait_closed())
-        changed = asyncio.ensure_future(self._changed.wait())
-        await asyncio.wait({ended, changed}, return_when=asyncio.FIRST_COMPLETED)
-        changed.cancel()
-        if ended.done():
-            raise ConnectionResetError
-        ended.cancel()
 
     async def _send(self, writer: asyncio.StreamWriter, text: bytes) -> None:
         size = self.behaviour.chunk_bytes or len(text)
@@ -195,46 +196,34 @@ class EchoStore:
 @contextlib.contextmanager
 def serving(store: EchoStore) -> Iterator[EchoStore]:
     """Run the server in a thread of its own, so that blocking code may be its client."""
-    started, end = threading.Event(), threading.Event()
-    ended: list[BaseException] = []
+    started = threading.Event()
+    stop = asyncio.Event()
 
-    async def main() -> None:
-        await store.start()
-        stop = asyncio.Event()
-        assert store.loop is not None
-        store.stop_soon = lambda: store.loop.call_soon_threadsafe(stop.set)  # type: ignore
-        started.set()
+    async def live() -> None:
+        try:
+            await store.start()
+        finally:
+            started.set()
         await stop.wait()
         await store.stop()
 
-    def run() -> None:
-        try:
-            asyncio.run(main())
-        except BaseException as error:
-            ended.append(error)
-        finally:
-            started.set()
-            end.set()
-
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=lambda: asyncio.run(live()))
     thread.start()
     assert started.wait(10)
     try:
-        if ended:
-            raise ended[0]
+        assert store.loop is not None, "the server did not start"
         yield store
     finally:
-        if not end.is_set():
-            store.stop_soon()  # type: ignore
+        if store.loop is not None:
+            store.loop.call_soon_threadsafe(stop.set)
         thread.join(10)
-    if ended:
-        raise ended[0]
 
 
 async def main(arguments: argparse.Namespace) -> None:
     store = EchoStore(go_style=arguments.go_style, delay_s=arguments.delay)
     await store.start(arguments.port)
-    print(store.port, flush=True)
+    sys.stdout.write(f"{store.port}\n")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 
