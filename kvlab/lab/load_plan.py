@@ -90,6 +90,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name.removesuffix('_us')} must be positive, not {value}")
+        if self.count is not None and self.count < self.processes:
+            raise UsageError(f"{self.processes} processes cannot share a count of {self.count}")
         self.targets()
         self.values()
 
@@ -137,7 +139,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
             processes=1,
             epoch_ns=epoch_ns,
             clients=_part(self.clients, worker, workers),
-            count=None if self.count is None else max(1, _part(self.count, worker, workers)),
+            count=None if self.count is None else _part(self.count, worker, workers),
             backlog=max(1, _part(self.backlog, worker, workers)),
         )
 
