@@ -1,0 +1,95 @@
+"""kvlab's own node as an engine: its start options and the questions of its JSON protocol.
+
+It does not hold the node's logic; `kvlab.live.node` is imported only where a node runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from kvlab.engine.base import NodeStart, Program
+from kvlab.engine.jsonline import ASK_TIMEOUT_S, ask
+from kvlab.errors import ClientError
+
+# The first question waits in the node's accept queue until it is served, so these pauses only
+# count for a node that serves and says "not yet", or that refuses.
+PAUSE_FIRST_S = 0.001
+PAUSE_MAX_S = 0.05
+PROBE_TIMEOUT_S = 2.0
+
+
+class KvlabEngine:
+    """Starts and asks kvlab nodes."""
+
+    name = "kvlab"
+    preload: tuple[str, ...] = ("kvlab.engine.kvlab", "kvlab.live.node")
+    entry = "kvlab.engine.kvlab:run_node"
+
+    def program(self, start: NodeStart) -> Program:
+        """Run the node in the fork: its options travel as the payload."""
+        payload: dict[str, Any] = {
+            "id": start.id,
+            "host": start.host,
+            "port": start.port,
+            "join": start.join,
+            "initial": start.initial,
+            "advertise": start.advertise,
+            "cluster": start.cluster,
+            "replication": start.replication,
+            "ranges": start.ranges,
+            "weight": start.weight,
+            "r": start.read_quorum,
+            "w": start.write_quorum,
+            "rack": start.rack or "",
+            "log_level": start.log_level,
+        }
+        return Program(entry=self.entry, payload=payload)
+
+    async def wait_ready(self, host: str, port: int) -> None:
+        """Ask PING until the node says that it is ready."""
+        pause_s = PAUSE_FIRST_S
+        while True:
+            try:
+                info = await ask(host, port, {"type": "PING", "key": ""}, PROBE_TIMEOUT_S)
+            except ClientError:
+                info = {}
+            if info.get("ready"):
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    async def status(self, host: str, port: int, timeout_s: float) -> dict[str, Any]:
+        """Ask STATUS."""
+        return await ask(host, port, {"type": "STATUS", "key": ""}, timeout_s)
+
+    def sees(self, status: dict[str, Any], others: frozenset[str]) -> bool:
+        """Tell whether all `others` are up in the node's eyes."""
+        peers = status.get("peers", {})
+        return all(peers.get(node) == "up" for node in others)
+
+    async def leave(self, host: str, port: int, node: str) -> None:
+        """Send LEAVE for `node`."""
+        await ask(host, port, {"type": "LEAVE", "key": node})
+
+    async def members(self, host: str, port: int) -> frozenset[str]:
+        """Read the members out of the node's MAP."""
+        info = await ask(host, port, {"type": "MAP", "key": ""})
+        return frozenset(str(member["id"]) for member in info.get("members", []))
+
+    async def settled(self, host: str, port: int, node: str) -> bool:
+        """Tell whether the node is in its own map and no range is on its way to it."""
+        status = await self.status(host, port, ASK_TIMEOUT_S)
+        if status.get("moving"):
+            return False
+        return node in await self.members(host, port)
+
+
+def run_node(payload: dict[str, Any], listen_fd: int) -> int:
+    """Run a node in this process, a fork of the warm parent; returns its exit status."""
+    from kvlab.live.node import NodeOptions, run
+
+    payload = dict(payload)
+    payload["join"] = tuple(payload["join"])
+    payload["initial"] = tuple((node, address) for node, address in payload["initial"])
+    return run(NodeOptions(**payload, listen_fd=listen_fd))

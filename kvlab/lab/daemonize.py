@@ -1,0 +1,186 @@
+"""`kvlab up`: start the daemon of a cluster in the background and wait until the cluster is ready.
+
+It runs in the command line's process; what goes on in the daemon's is in `daemon`.
+
+The lock of the state directory is taken here and handed to the daemon as a descriptor, so from the
+first moment there is exactly one owner, and two `up` at once cannot both start.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from kvlab.errors import InfraError, KvlabError, NotRunningError, UsageError
+from kvlab.lab.control import ControlClient, Progress, from_fault, line_decoder
+from kvlab.lab.host import ENV_STATE, LOG_FLAGS, PYTHON, python_env
+from kvlab.lab.state import (
+    Lock,
+    Running,
+    StateDir,
+    find_cluster,
+    lock_owner,
+    read_running,
+    state_dir,
+)
+from kvlab.spec import ClusterSpec, parse_cluster
+
+# How long a second `up` waits for the first one, beyond the time that nodes may take to be ready.
+OTHER_START_SLACK_S: Final = 10.0
+OTHER_START_POLL_S: Final = 0.02
+LOG_TAIL_LINES: Final = 20
+READ_BYTES: Final = 1 << 16
+
+
+def start_daemon(
+    spec_path: Path | str,
+    *,
+    engine: str | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Start the cluster of this file; return its status with "already": whether it ran before.
+
+    `engine` overrides the engine of the file ("module:Class" for one outside of kvlab).
+    Raises SpecError for a wrong file, PortTakenError or InfraError (with the end of the log of
+    the node that failed) when the cluster does not come up; nothing is left behind then.
+    """
+    path = Path(spec_path).resolve()
+    spec = _read_spec(path)
+    directory = state_dir(path, spec.name)
+    found = _running(path) or _take_lock(path, spec, directory)
+    if isinstance(found, Running):
+        with ControlClient(found) as client:
+            return client.call("status") | {"already": True}
+    _clear_stale(directory)
+    result = _launch(path, directory, found, engine or spec.engine, on_progress)
+    return result | {"already": False}
+
+
+def _read_spec(path: Path) -> ClusterSpec:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint="kvlab up -f FILE names another file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no UTF-8 text: {error.reason}") from error
+    return parse_cluster(text, source=str(path))
+
+
+def _running(path: Path) -> Running | None:
+    try:
+        return find_cluster(path)
+    except NotRunningError:
+        return None
+
+
+def _take_lock(path: Path, spec: ClusterSpec, directory: StateDir) -> Lock | Running:
+    """Become the owner of the directory, or wait until another `up` has started the cluster."""
+    directory.create()
+    deadline = time.monotonic() + spec.ready.timeout_us / 1e6 + OTHER_START_SLACK_S
+    while True:
+        lock = Lock.acquire(directory)
+        if lock is not None:
+            return lock
+        running = read_running(directory)
+        if running is not None and running.spec != str(path):
+            raise UsageError(
+                f"a cluster called {spec.name} already runs here, from {running.spec}",
+                hint="give this one another name: in its file",
+            )
+        found = _running(path)
+        if found is not None:
+            return found
+        if time.monotonic() > deadline:
+            owner = lock_owner(directory)
+            who = f"process {owner.pid}" if owner else "another process"
+            raise InfraError(
+                f"{who} holds {directory.lock}, but its cluster does not come up",
+                hint="wait for it, or end it and try again",
+            )
+        time.sleep(OTHER_START_POLL_S)
+
+
+def _clear_stale(directory: StateDir) -> None:
+    """Remove what a daemon left that died without `down`: we hold its lock, so it is dead."""
+    if directory.supervisor.exists():
+        from kvlab.lab.reap import end_processes, find_processes
+
+        end_processes(find_processes(directory.path))
+    directory.forget()
+
+
+def _launch(
+    path: Path, directory: StateDir, lock: Lock, engine: str, on_progress: Progress | None
+) -> dict[str, Any]:
+    ours, theirs = socket.socketpair()
+    log_fd = os.open(directory.daemon_log, LOG_FLAGS, 0o600)
+    log_offset = os.fstat(log_fd).st_size
+    command = [*PYTHON, "kvlab.lab", str(path), "--state", str(directory.path)]
+    command += ["--engine", engine]
+    command += ["--lock-fd", str(lock.fd), "--status-fd", str(theirs.fileno())]
+    try:
+        with theirs:
+            parent = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log_fd,
+                stderr=log_fd,
+                pass_fds=[lock.fd, theirs.fileno()],
+                start_new_session=True,
+                env=python_env() | {ENV_STATE: str(directory.path)},
+            )
+        parent.wait()  # it forks the daemon proper and ends
+        with ours:
+            result = _follow(ours, on_progress)
+    finally:
+        os.close(log_fd)
+        # The daemon has the same lock through its own descriptor, and removes the file.
+        lock.close()
+    if result is None:
+        tail = _tail(directory.daemon_log, log_offset)
+        raise InfraError(
+            f"the daemon ended while it started; its log ends:\n{tail}",
+            hint=f"the whole log: {directory.daemon_log}",
+        )
+    return result
+
+
+def _follow(sock: socket.socket, on_progress: Progress | None) -> dict[str, Any] | None:
+    """Read what the daemon tells until it is up; None when it ends without a word.
+
+    An error is raised only once the daemon has cleaned up and closed its end.
+    """
+    pending = b""
+    failure: KvlabError | None = None
+    while chunk := sock.recv(READ_BYTES):
+        *lines, pending = (pending + chunk).split(b"\n")
+        for raw in lines:
+            try:
+                line = line_decoder.decode(raw)
+            except msgspec.DecodeError as error:
+                raise InfraError(f"the daemon says what is no JSON: {error}") from error
+            if line.error is not None:
+                failure = from_fault(line.error)
+            if line.ok:
+                result: dict[str, Any] = line.result
+                return result
+            if on_progress is not None and line.progress is not None:
+                on_progress(line.progress)
+    if failure is not None:
+        raise failure
+    return None
+
+
+def _tail(log: Path, offset: int) -> str:
+    with log.open("rb") as file:
+        file.seek(offset)
+        lines = file.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    return "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"

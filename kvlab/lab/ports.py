@@ -1,0 +1,90 @@
+"""Addresses of nodes: kept for a node while it is down, and listened on before the node lives.
+
+It knows nothing of nodes; it hands out sockets.
+
+Invariants:
+1. A port is never chosen and then passed on as a number: the socket that the kernel bound is kept,
+   so no other process can take the port between its choice and its use.
+2. The keeper never listens: while the node is down its port refuses connections.
+3. Whoever finds a port taken learns by whom.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from kvlab.errors import InfraError, PortTakenError, UsageError
+from kvlab.lab import procs
+
+# Connections that wait for the node to accept them; the kernel cuts it to net.core.somaxconn.
+BACKLOG = 1024
+
+
+class Reservation:
+    """A bound socket that never listens, and so keeps `port` on `address` for one node."""
+
+    def __init__(self, host: str, port: int, node: str = "") -> None:
+        """Bind `host:port` (0: the kernel chooses).
+
+        Raises PortTakenError, or UsageError for a host that is no address of this machine.
+        """
+        self.node = node
+        self._family, self.address = _resolve(host)
+        self._keeper = self._bound(port)
+        self.port: int = self._keeper.getsockname()[1]
+
+    def listen(self) -> socket.socket:
+        """Open a listening socket on the reserved port, to be handed to the node.
+
+        Linux lets two sockets with SO_REUSEADDR share a port as long as only one of them listens.
+        """
+        sock = self._bound(self.port)
+        try:
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            raise self._taken(self.port, error) from error
+        return sock
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._keeper.close()
+
+    def _bound(self, port: int) -> socket.socket:
+        sock = socket.socket(self._family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.address, port))
+        except OSError as error:
+            sock.close()
+            raise self._taken(port, error) from error
+        return sock
+
+    def _taken(self, port: int, error: OSError) -> Exception:
+        whose = f" of {self.node}" if self.node else ""
+        place = f"{self.address}:{port}{whose}"
+        if error.errno == errno.EADDRINUSE:
+            return PortTakenError(
+                f"{place} is taken by {procs.listener_of(port)}",
+                hint="stop that process, or choose another port (0 lets the kernel choose)",
+            )
+        if error.errno == errno.EACCES:
+            return UsageError(
+                f"{place} needs privileges that this user does not have",
+                hint="choose a port above 1023",
+            )
+        return InfraError(f"cannot listen on {place}: {error.strerror}")
+
+
+def _resolve(host: str) -> tuple[socket.AddressFamily, str]:
+    """Return family and numeric address of `host`, IPv4 first as clients of `localhost` expect."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise UsageError(
+            f"host {host!r} is unknown: {error.strerror}", hint="use an address of this machine"
+        ) from error
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, address = found[0]
+    return family, str(address[0])
