@@ -124,8 +124,8 @@ class Repl:
             self._do[name](*arguments)
         except KvlabError as error:
             self._complain(error)
-            if isinstance(error, ClientError) and before and not self._client.connected_to:
-                self._note(f"the connection to {before} is gone; the next command connects again")
+            if isinstance(error, ClientError) and not self._client.connected_to:
+                self._note("not connected now; the next command connects again")
             return False
         now = self._client.connected_to
         if before and now and before != now:
@@ -301,22 +301,31 @@ def run_terminal(
     # prompt_toolkit takes a tenth of a second to load; a pipe does without it.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.shortcuts import CompleteStyle
 
     past: History = FileHistory(str(history)) if _writable(history) else InMemoryHistory()
     session: PromptSession[str] = PromptSession(
-        history=past, completer=_completer(repl), input=source, output=screen
+        history=past,
+        completer=_completer(repl),
+        complete_style=CompleteStyle.READLINE_LIKE,  # Tab completes at once, as in a shell
+        complete_while_typing=False,
+        input=source,
+        output=screen,
     )
     while not repl.done:
         try:
             text = session.prompt(f"{client.connected_to or 'not connected'}> ")
+        except KeyboardInterrupt:
+            continue  # Ctrl-C clears the line
+        except EOFError:
+            break
+        try:
             # A paste may hold several lines: each is a command.
             for line in text.split("\n"):
                 if not repl.done:
                     repl.run(line)
         except KeyboardInterrupt:
-            continue  # Ctrl-C clears the line, or gives up waiting for an answer
-        except EOFError:
-            break
+            repl.complain("interrupted while waiting: a SET or DELETE may have happened")
     return 0
 
 

@@ -245,6 +245,7 @@ class _Line:
         self.owed = 0  # replies to requests that nobody waits for any more
         self.whole = True  # no request was sent in part
         self.answered = False
+        self._in_order = True  # every reply so far was asked for
         self._socket = opened
         self._reader = ReplyReader()
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -254,6 +255,8 @@ class _Line:
 
     def is_open(self) -> bool:
         """Say whether the peer has neither closed the connection nor spoken without being asked."""
+        if not self._in_order:
+            return False
         try:
             data = self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -315,7 +318,8 @@ class _Line:
         self.owed -= dropped
         replies += arrived[dropped:]
         if len(replies) > count:
-            trouble = f"{self.address} answered without being asked"
+            # The replies that were asked for came first; what follows them makes no sense.
+            self._in_order = False
             del replies[count:]
         if trouble:
             raise LinkError(trouble, sent=sent, code=BAD_REPLY)

@@ -8,7 +8,8 @@ Invariants:
    those sent until all its replies came or the connection ended.
 2. What was handed to the transport counts as sent, whatever became of it; what was not, was not.
 3. Every batch ends exactly once: with all its replies, or with a LinkError.
-4. A loop turn writes at most once, and data received resolves futures without creating any.
+4. A loop turn writes once, or as often as there are WRITE_BYTES; what is received only resolves
+   futures that are there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final, cast
 
 from kvlab.live.client_rules import (
     BAD_REPLY,
@@ -28,6 +30,9 @@ from kvlab.live.client_rules import (
     lost_reason,
 )
 from kvlab.wire.json_lines import ProtocolError, Reply, ReplyReader
+
+WRITE_BYTES: Final = 1 << 18
+"""What is handed to the transport at a time, so that a slow peer is noticed before all is sent."""
 
 
 class Batch:
@@ -126,8 +131,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not an isinstance check: the transports of uvloop are of no class of asyncio.
+        self._transport = cast("asyncio.Transport", transport)
         self.alive = True
 
     def data_received(self, data: bytes) -> None:
@@ -191,13 +196,21 @@ class Link(asyncio.Protocol):
     # The queue.
 
     def _flush(self) -> None:
+        """Write what waits, as far as there is room in the pipeline and in the transport."""
         self._flushing = False
         transport = self._transport
         # Writing to a closing transport is at best ignored: what waits was not sent.
-        if not self._room or transport is None or transport.is_closing():
-            return
-        waiting, chunks = self._waiting, []
-        while waiting:
+        while self._waiting and self._room and transport is not None:
+            if transport.is_closing():
+                return
+            chunks = self._next_chunks()
+            if not chunks:
+                return
+            transport.write(b"".join(chunks))
+
+    def _next_chunks(self) -> list[bytes]:
+        waiting, chunks, size = self._waiting, [], 0
+        while waiting and size < WRITE_BYTES:
             batch = waiting[0]
             if self._in_flight and self._in_flight + batch.count > self._limits.pipeline_max:
                 break
@@ -206,8 +219,8 @@ class Link(asyncio.Protocol):
             self._in_flight += batch.count
             self._sent.append(batch)
             chunks.append(batch.data)
-        if chunks:
-            transport.write(b"".join(chunks))
+            size += len(batch.data)
+        return chunks
 
     def _return_waiting(self, why: str) -> None:
         returned, self._waiting = self._waiting, deque()

@@ -30,6 +30,8 @@ BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 1.0
 BACKOFF_JITTER: Final = 0.5
 """With an Rng, a wait is shortened by up to this share."""
+CLOCK_TICK_S: Final = 0.002
+"""Loops count in milliseconds, so one that slept for the time asked may wake a little early."""
 PORT_MAX: Final = 65_535
 
 MISSING_TEXT: Final = "Key does not exist"
@@ -89,7 +91,7 @@ def parse_addresses(given: AddressLike | Iterable[AddressLike]) -> tuple[Address
     """Read one address or several, without repeats; raise UsageError if there is none."""
     if isinstance(given, str | Address):
         found: tuple[Address, ...] = (parse_address(given),)
-    elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int):  # noqa: PLR2004
+    elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int):
         found = (parse_address((str(given[0]), given[1])),)
     else:
         found = tuple(dict.fromkeys(parse_address(one) for one in given))
@@ -155,7 +157,8 @@ class Route:
 
     def due(self, now: float) -> list[Address]:
         """Return the addresses that may be tried now, the preferred one first."""
-        return [address for address in self.order() if self._not_before[address] <= now]
+        soon = now + CLOCK_TICK_S
+        return [address for address in self.order() if self._not_before[address] <= soon]
 
     def wait_s(self, now: float) -> float:
         """Return the seconds until some address may be tried."""
