@@ -74,6 +74,7 @@ class Admin:
             },
             "ranges": held,
             "moving": self.transfers.moving + len(self.transfers.ready),
+            "giving": self.transfers.giving,
             "counters": dict(state.counters) | {"skewed_clocks": state.clock.refused},
         }
 

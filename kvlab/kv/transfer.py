@@ -93,9 +93,9 @@ class Transfers:
         return sorted(self._ready)
 
     @property
-    def has_doomed(self) -> bool:
-        """Whether data is still held that moved away."""
-        return bool(self._doomed)
+    def giving(self) -> int:
+        """How many ranges are still held that moved away."""
+        return len(self._doomed)
 
     # -- the puller -----------------------------------------------------------------------------
 

@@ -113,7 +113,7 @@ class Server:
         if node.membership.refused:
             self.failure = node.membership.refused
             self.stopping.set()
-        elif node.state.left and not node.transfers.has_doomed:
+        elif node.state.left and not node.transfers.giving:
             self.log.info("%s has left the cluster", self.options.id)
             self.stopping.set()
 

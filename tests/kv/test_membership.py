@@ -101,7 +101,7 @@ def test_a_leaving_node_hands_over_before_it_goes() -> None:
     world.tick(5)
 
     assert world.nodes["server4"].state.left
-    assert not world.nodes["server4"].transfers.has_doomed
+    assert not world.nodes["server4"].transfers.giving
     world.kill("server4")
     world.tick(2)
     _check(world, data)
