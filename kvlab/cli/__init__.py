@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     if args and args[0] == "node":
-        from kvlab.live.__main__ import main as node_main
+        from kvlab.live.node import main as node_main
 
         return node_main(args[1:])
     debug = take_flag(args, "--debug")

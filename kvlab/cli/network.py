@@ -107,8 +107,9 @@ def link(
         return
     from kvlab.report.faults import link_names
 
-    said = "clean again" if reset else "ruled"
-    out.say(f"{said}: {link_names(answer['links'])}")
+    given = {"latency": latency, "jitter": jitter, "bandwidth": bandwidth}
+    said = ", ".join(f"{name} {text}" for name, text in given.items() if text)
+    out.say(f"{link_names(answer['links'])}: {said or 'as the others again'}")
     out.next_step("kvlab faults", "kvlab heal")
 
 

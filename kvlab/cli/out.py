@@ -25,7 +25,7 @@ def show(*tables: Table) -> None:
         for i, table in enumerate(tables):
             if i:
                 console.print()
-            console.print(rich(table))
+            console.print(rich(table, console.width))
     else:
         say("\n\n".join(plain(table) for table in tables))
 

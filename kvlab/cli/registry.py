@@ -66,7 +66,7 @@ _EXAMPLES = {
     "kvlab set city Berlin": "write through any node",
     "kvlab keys city": "where it belongs and where it is",
     "kvlab kill server2": "break something",
-    'kvlab partition "server1 | server2,server3"': "break the network",
+    "kvlab partition server1": "cut it off from the others",
     "kvlab heal && kvlab down": "mend it and leave nothing behind",
 }
 EXAMPLES = tuple(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 
@@ -100,15 +101,16 @@ def logs(
 
     paths = _log_paths(file, nodes or [])
     width = max(map(len, paths))
-    sources = {name: _Tail(path) for name, path in paths.items()}
-    merged = merge_lines({name: source.read() for name, source in sources.items()})
-    for line in prefixed(merged[-tail:] if tail else [], width):
-        out.say(line)
-    while follow:
-        time.sleep(FOLLOW_INTERVAL_S)
-        fresh = merge_lines({name: source.read() for name, source in sources.items()})
-        for line in prefixed(fresh, width):
+    with contextlib.ExitStack() as opened:
+        sources = {name: opened.enter_context(_Tail(path)) for name, path in paths.items()}
+        merged = merge_lines({name: source.read() for name, source in sources.items()})
+        for line in prefixed(merged[-tail:] if tail else [], width):
             out.say(line)
+        while follow:
+            time.sleep(FOLLOW_INTERVAL_S)
+            fresh = merge_lines({name: source.read() for name, source in sources.items()})
+            for line in prefixed(fresh, width):
+                out.say(line)
 
 
 def _log_paths(file: Path, nodes: list[str]) -> dict[str, Path]:
@@ -135,6 +137,12 @@ class _Tail:
         if path.stat().st_size > LOG_BYTES_MAX:
             self._file.seek(-LOG_BYTES_MAX, os.SEEK_END)
             self._file.readline()  # the rest of a line whose start we skipped
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def read(self) -> list[str]:
         """Return the new lines; the start of an unfinished one waits for its end."""

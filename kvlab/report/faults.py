@@ -33,7 +33,7 @@ def faults_table(answer: Mapping[str, Any]) -> Table:
         Column("KIND", style="bold red"),
         Column("DETAIL"),
         Column("SINCE", right=True),
-        Column("LINKS"),
+        Column("LINKS", rank=1),
         Column("EVIDENCE"),
     )
     count = f"{len(rows)} active fault{'s' * (len(rows) != 1)}" if rows else "no active faults"
@@ -58,7 +58,7 @@ def links_table(answer: Mapping[str, Any]) -> Table:
     columns = (
         Column("FROM"),
         Column("TO"),
-        Column("CONNECTIONS", right=True),
+        Column("CONNECTIONS", right=True, rank=1),
         Column("PASSED", right=True),
         Column("HELD", right=True),
         Column("REFUSED", right=True),

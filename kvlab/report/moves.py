@@ -92,13 +92,13 @@ def changes_table(merged: Mapping[str, Any], *, held_keys: int | None = None) ->
         Column("EPOCH", right=True),
         Column("CHANGE"),
         Column("NODES", right=True),
-        Column("COPIES MOVED", right=True),
+        Column("COPIES", right=True),
         Column("MINIMUM", right=True),
         Column("EXCESS", right=True, styles={"0": "green"}),
-        Column("KEYS MOVED", right=True),
+        Column("KEYS", right=True),
         Column("K/N", right=True),
-        Column("DATA", right=True),
-        Column("TOOK", right=True),
+        Column("DATA", right=True, rank=1),
+        Column("TOOK", right=True, rank=2),
     )
     count = len(rows)
     title = f"{count} change{'s' * (count != 1)} of the ring" if rows else "the ring never changed"
@@ -107,6 +107,9 @@ def changes_table(merged: Mapping[str, Any], *, held_keys: int | None = None) ->
 
 def _change_row(change: Mapping[str, Any], held_keys: int | None) -> tuple[str, ...]:
     before, after = change["members_before"], change["members_after"]
+    if change["change"] == "leave":
+        # A leaver stays a member until its last range is handed over.
+        after = min(after, before - len(change["subject"].split(",")))
     moved, minimum = change["moved_copies"], change["minimum_copies"]
     # One node's fair share of all copies: of the larger of the two clusters.
     share = "" if held_keys is None else format_count(round(held_keys / max(before, after, 1)))

@@ -16,7 +16,8 @@ from kvlab.units import format_count
 def plans_table(plans: Sequence[Plan]) -> Table:
     """Compare placements for one change, one row each.
 
-    SHUFFLED are moves among nodes that were there before and stay: 0 is ideal.
+    SHUFFLED are moves among nodes that were there before and stay: 0 is ideal. BEFORE is what
+    MAX/MEAN was.
     """
     rows = [
         (
@@ -26,21 +27,21 @@ def plans_table(plans: Sequence[Plan]) -> Table:
             format_count(round(plan.minimum_keys)),
             format_count(round(plan.k_over_n)),
             format_count(plan.between_survivors),
-            f"{plan.before.max_over_mean:.3f}",
             f"{plan.after.max_over_mean:.3f}",
+            f"{plan.before.max_over_mean:.3f}",
             f"{plan.after.variation:.1%}",
         )
         for plan in plans
     ]
     columns = (
         Column("PLACEMENT", styles={"claim": "bold"}),
-        Column("KEYS MOVED", right=True),
+        Column("MOVED", right=True),
         Column("OF ALL", right=True),
         Column("MINIMUM", right=True),
         Column("K/N", right=True),
         Column("SHUFFLED", right=True, styles={"0": "green"}),
-        Column("MAX/MEAN BEFORE", right=True),
-        Column("AFTER", right=True),
+        Column("MAX/MEAN", right=True),
+        Column("BEFORE", right=True, rank=1),
         Column("VARIATION", right=True),
     )
     first = plans[0]

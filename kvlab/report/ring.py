@@ -157,14 +157,14 @@ _COLUMNS = (
     Column("WEIGHT", right=True, quiet="1"),
     Column("FAIR", right=True, style="dim"),
     Column("SLOTS", right=True),
-    Column("FIRST", right=True),
-    Column("RANGES", right=True),
+    Column("FIRST", right=True, rank=5),
+    Column("RANGES", right=True, rank=4),
     Column("ARRIVING", right=True, quiet="0"),
     Column("KEYS", right=True, styles={"no answer": "red"}),
     Column("KEY SHARE", right=True),
     Column("OFF FAIR", right=True),
-    Column("DATA", right=True),
-    Column("", style="cyan", decoration=True),
+    Column("DATA", right=True, rank=2),
+    Column("", style="cyan", decoration=True, rank=3),
 )
 
 

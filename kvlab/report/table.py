@@ -7,7 +7,8 @@ Invariants:
 1. The plain face has no box drawing, no colour and no cut cells, whatever the width of the window.
 2. A plain row has as many cells as the header, so `awk` finds the same column on every line:
    an empty cell is written "-".
-3. Both faces show the same cells, except columns marked `decoration`, which only the terminal gets.
+3. Both faces show the same cells, except that a terminal gets `decoration` columns, and loses
+   those that say nothing (`quiet`) or, where it is too narrow, those of the highest `rank`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 EMPTY = "-"
-BAR_CELLS = 16  # width of a full bar, in character cells
+BAR_CELLS = 12  # width of a full bar, in character cells
 _GAP = "  "
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -35,6 +36,7 @@ class Column:
     styles: Mapping[str, str] = field(default_factory=dict)  # cell text -> rich style
     decoration: bool = False  # bars and the like: only on a terminal
     quiet: str | None = None  # a terminal hides a column where every cell is this or empty
+    rank: int = 0  # a narrow terminal drops the highest first, and never rank 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,8 @@ def plain(value: Table) -> str:
     return "\n".join(lines)
 
 
-def rich(value: Table) -> RenderableType:
-    """Render for a terminal. Imports rich here, because a pipe never needs it."""
-    from rich import box
+def rich(value: Table, width: int | None = None) -> RenderableType:
+    """Render for a terminal `width` cells wide. Imports rich here: a pipe never needs it."""
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -87,14 +88,14 @@ def rich(value: Table) -> RenderableType:
     if value.title:
         parts.append(Text(value.title, style="bold"))
     if value.rows:
-        grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        kept = [i for i in range(len(value.columns)) if _speaks(value, i)]
+        grid = RichTable(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0))
+        kept = _fitting(value, width)
         for column in (value.columns[i] for i in kept):
             grid.add_column(
                 column.title,
                 justify="right" if column.right else "left",
                 style=column.style,
-                header_style="bold dim",
+                header_style="dim underline",
                 overflow="fold",
             )
         for row in value.rows:
@@ -107,6 +108,21 @@ def rich(value: Table) -> RenderableType:
         parts.append(grid)
     parts.extend(Text(note) for note in value.notes)
     return Group(*parts)
+
+
+def _fitting(value: Table, width: int | None) -> list[int]:
+    """Return the columns that a terminal of this width shows."""
+    kept = [i for i in range(len(value.columns)) if _speaks(value, i)]
+    sizes = {
+        i: max(len(value.columns[i].title), *(len(row[i] or EMPTY) for row in value.rows))
+        for i in kept
+    }
+    while width is not None and sum(sizes[i] + len(_GAP) for i in kept) - len(_GAP) > width:
+        last = max(kept, key=lambda i: (value.columns[i].rank, i))
+        if not value.columns[last].rank:
+            break
+        kept.remove(last)
+    return kept
 
 
 def _speaks(value: Table, i: int) -> bool:

@@ -177,3 +177,11 @@ def test_light_verbs_do_not_load_what_they_do_not_need(tmp_path: Path) -> None:
     assert loaded("--help") == "[]"
     assert loaded("status") == "['typer']"
     assert loaded("ring", "plan", "--nodes", "3", "--add", "1") == "['typer']"
+
+
+def test_node_speaks_the_flags_of_go_programs(tmp_path: Path) -> None:
+    result = run("node", "-id", "server1", "-addr", "nonsense", cwd=tmp_path)
+
+    assert result.returncode == 2
+    assert "nonsense" in result.stderr
+    assert "Traceback" not in result.stderr

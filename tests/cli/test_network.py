@@ -101,7 +101,7 @@ def test_link_asks_for_both_ways_when_told(
     assert supervisor.asked == [
         ("link", {"from": "a", "to": "b", "both": True, "latency_us": 50_000})
     ]
-    assert capsys.readouterr().out.startswith("ruled: a>b, b>a\n")
+    assert capsys.readouterr().out.startswith("a>b, b>a: latency 50ms\n")
 
 
 def test_an_unknown_mode_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,22 @@ def test_a_terminal_hides_columns_that_say_nothing() -> None:
     assert "MOVING" in plain(quiet)
 
 
+def test_a_narrow_terminal_drops_the_highest_ranks_and_never_rank_0() -> None:
+    wide = table(
+        "",
+        (Column("NODE"), Column("LEAST", rank=2), Column("LESS", rank=1), Column("KEPT")),
+        [("server1", "x" * 10, "y" * 10, "z" * 10)],
+    )
+
+    def titles(width: int) -> list[str]:
+        return on_terminal(rich(wide, width), width).splitlines()[0].split()
+
+    assert titles(43) == ["NODE", "LEAST", "LESS", "KEPT"]
+    assert titles(42) == ["NODE", "LESS", "KEPT"]
+    assert titles(30) == ["NODE", "KEPT"]
+    assert titles(12) == ["NODE", "KEPT"]
+
+
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:
     shown = on_terminal(rich(table("", (Column("KEY"),), [("[red]k[/red]",)])))
 
