@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -36,6 +37,8 @@ ENV_OWNER = "KVLAB_OWNER"
 # Open for appending only, so that a log that is rotated under a node does not tear.
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 SPAWN_TIMEOUT_S = 30.0
+# A full socket holds dozens of requests; the warm parent forks one in about a millisecond.
+SEND_RETRY_S = 0.001
 
 # -P: a module in the current directory must not take the place of one of ours.
 PYTHON = (sys.executable, "-P", "-m")
@@ -158,8 +161,6 @@ class LocalHost:
         Raises InfraError when the system grants no process.
         """
         await self.start()
-        control = self._control
-        assert control is not None
         loop = asyncio.get_running_loop()
         self._tokens += 1
         token = self._tokens
@@ -180,10 +181,10 @@ class LocalHost:
         self._waiting[token] = (born, go_write)
         try:
             fds = [log_fd, go_read, launch.listener.fileno()]
-            socket.send_fds(control, [msgspec.json.encode(request)], fds)
+            await self._send(msgspec.json.encode(request), fds)
         except OSError as error:
-            self._waiting.pop(token)
-            os.close(go_write)
+            if self._waiting.pop(token, None):
+                os.close(go_write)
             raise InfraError(f"cannot start {launch.name}: {error.strerror}") from error
         finally:
             os.close(log_fd)
@@ -191,11 +192,26 @@ class LocalHost:
         try:
             async with asyncio.timeout(SPAWN_TIMEOUT_S):
                 return await born
+        except TimeoutError as error:
+            raise InfraError(
+                f"cannot start {launch.name}: no fork after {SPAWN_TIMEOUT_S:g} s"
+            ) from error
         except asyncio.CancelledError:
             # The answer may have come in the same turn of the loop; nobody will run this child.
             if born.done() and not born.cancelled() and born.exception() is None:
                 born.result().send_signal(signal.SIGKILL)
             raise
+
+    async def _send(self, message: bytes, fds: list[int]) -> None:
+        """Send one message with descriptors; waits while the warm parent is behind."""
+        while self._control is not None:
+            try:
+                socket.send_fds(self._control, [message], fds)
+            except BlockingIOError:
+                await asyncio.sleep(SEND_RETRY_S)
+            else:
+                return
+        raise ConnectionResetError(errno.ECONNRESET, "the warm parent of the nodes died")
 
     def _on_report(self) -> None:
         """Take every report that is there; the end of the socket is the warm parent's death."""

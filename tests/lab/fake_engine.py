@@ -27,8 +27,8 @@ class FakeEngine(KvlabEngine):
     """Starts fakes in forks of the warm parent."""
 
     name = "fake"
-    preload = ("fake_engine",)
-    entry = "fake_engine:run_node"
+    preload = ("tests.lab.fake_engine",)
+    entry = "tests.lab.fake_engine:run_node"
 
 
 class FakeCommandEngine(FakeEngine):
@@ -39,7 +39,7 @@ class FakeCommandEngine(FakeEngine):
 
     def program(self, start: Any) -> Any:
         program = super().program(start)
-        script = "import json,sys,fake_engine as f; sys.exit(f.run_node(json.loads(sys.argv[1]), int(sys.argv[2])))"
+        script = "import sys, tests.lab.fake_engine as f; sys.exit(f.main(sys.argv))"
         argv = (sys.executable, "-c", script, json.dumps(program.payload), "{listen_fd}")
         return type(program)(argv=argv)
 
@@ -113,10 +113,19 @@ class FakeNode:
         writer.close()
 
 
+def main(argv: list[str]) -> int:
+    return run_node(json.loads(argv[1]), int(argv[2]))
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def run_node(options: dict[str, Any], listen_fd: int) -> int:
-    print(f"fake {options['id']} starts as {os.getpid()}", file=sys.stderr, flush=True)
+    say(f"fake {options['id']} starts as {os.getpid()}")
     if options["id"].startswith("crash"):
-        print("boom: the disk is on fire", file=sys.stderr, flush=True)
+        say("boom: the disk is on fire")
         return 3
     if options["id"].startswith("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parent))
+from kvlab.lab.supervisor import Lab
+from kvlab.spec import parse_cluster
+from tests.lab.fake_engine import FakeEngine
 
-from fake_engine import FakeEngine  # noqa: E402
-
-from kvlab.lab.supervisor import Lab  # noqa: E402
-from kvlab.spec import parse_cluster  # noqa: E402
-
-HERE = str(Path(__file__).parent)
-ENGINE = "fake_engine:FakeEngine"
+ENGINE = "tests.lab.fake_engine:FakeEngine"
 FAST = "restart: {backoff: [10ms, 100ms], max: 3}\nready: {timeout: 5s}\n"
 
 
