@@ -68,7 +68,7 @@ class Admin:
             "bytes": state.table.byte_count,
             "connections": self.connections,
             "peers": {
-                one.id: "up" if one.id in state.up else "down"
+                one.id: "up" if state.is_current(one) else "down"
                 for one in members
                 if one.id != state.settings.id
             },

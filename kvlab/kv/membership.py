@@ -76,14 +76,21 @@ class Membership:
 
     @property
     def is_ready(self) -> bool:
-        """Whether this node serves: it is a member and has tried to reach every other one."""
+        """Whether this node serves as it should: a member that knows of every other one how it is.
+
+        A peer with a link that has not declared itself yet is about to; writing before that would be
+        writing to fewer replicas than there are.
+        """
         state = self.state
         if state.map is None or not self.is_member:
             return False
-        return all(
-            member.id == state.settings.id or state.link(member.id).tried
-            for member in state.map.members
-        )
+        for member in state.map.members:
+            if member.id == state.settings.id:
+                continue
+            link = state.link(member.id)
+            if not link.tried or (link.up and not state.is_current(member)):
+                return False
+        return True
 
     def alone(self, now_us: int) -> None:
         """Found a cluster of one, when no other member is named anywhere."""

@@ -276,3 +276,20 @@ def test_no_acknowledged_write_is_lost_whatever_single_node_dies(seed: int) -> N
 
     for key, value in acknowledged.items():
         assert world.get(chance.choice(sorted(world.nodes)), key) == value
+
+
+def test_a_node_is_not_ready_while_a_peer_has_not_declared_itself() -> None:
+    # Found by the demo: writes taken in that moment were confirmed by one replica, and died with it.
+    world = World(3, found=False)
+    world.mesh()
+    world.collect()
+    assert any(world.wires.values())  # the nodes are founded, but have not heard so of each other
+
+    [pong] = world.ask_silently("server1", Request("PING"))
+    assert pong.info is not None
+    assert not pong.info["ready"]
+
+    world.run()
+    [pong] = world.ask("server1", Request("PING"))
+    assert pong.info is not None
+    assert pong.info["ready"]

@@ -137,6 +137,10 @@ class World:
         self.run()
         return self.replies(batch)
 
+    def ask_silently(self, name: str, *requests: Request) -> list[Reply]:
+        """Send requests that need nobody else, without delivering anything."""
+        return self.replies(self.submit(name, *requests))
+
     def get(self, name: str, key: str, **options) -> str | None:
         [reply] = self.ask(name, Request("GET", key, **options))
         return reply.value if reply.status == "SUCCESS" else None
