@@ -55,8 +55,15 @@ class ControlServer:
         """Begin to serve."""
         self._server = await asyncio.start_server(self._serve, sock=self._sock)
 
+    async def close(self) -> None:
+        """End every connection; what is still asked for is broken off."""
+        self.stop_listening()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
     def stop_listening(self) -> None:
-        """Take no new caller; those that are connected stay until the process ends."""
+        """Take no new caller; those that are connected stay."""
         if self._server is not None:
             self._server.close()
         self._sock.close()
@@ -75,21 +82,15 @@ class ControlServer:
                 await writer.drain()
         except ConnectionError:
             pass  # the caller is gone; what it asked for has been done
+        except asyncio.CancelledError:
+            pass  # by `close`; Python 3.11's streams report a cancelled handler as a defect
         finally:
             self._serving.discard(task)
             writer.close()
 
     async def _answer(self, raw: bytes | None, writer: asyncio.StreamWriter) -> Line:
         try:
-            if raw is None:
-                raise UsageError(f"a request is at most {LINE_BYTES_MAX} bytes long")
-            try:
-                request = _decoder.decode(raw)
-            except msgspec.DecodeError as error:
-                raise UsageError(
-                    f"this is no request: {error}",
-                    hint='send one line such as {"verb": "status", "args": {}}',
-                ) from error
+            request = _decode(raw)
             result = await self._perform(
                 request.verb, request.args, lambda said: _send(writer, Line(progress=said))
             )
@@ -100,6 +101,18 @@ class ControlServer:
             traceback.print_exc(file=sys.stderr)
             message = f"the daemon failed inside: {error!r}"
             return Line(ok=False, error=Fault("InfraError", message, "its log says where"))
+
+
+def _decode(raw: bytes | None) -> Request:
+    if raw is None:
+        raise UsageError(f"a request is at most {LINE_BYTES_MAX} bytes long")
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"this is no request: {error}",
+            hint='send one line such as {"verb": "status", "args": {}}',
+        ) from error
 
 
 def _send(writer: asyncio.StreamWriter, line: Line) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from kvlab.engine.base import Engine
     from kvlab.errors import KvlabError
     from kvlab.lab.control_server import ControlServer
     from kvlab.lab.supervisor import Lab
@@ -38,15 +39,24 @@ def main() -> None:
     for fd in inherited:
         os.set_inheritable(fd, False)
     from kvlab.engine import load_engine
+    from kvlab.errors import KvlabError
     from kvlab.lab.zygote import fork_zygote, name_task
 
     name_task("kvlab-daemon")
-    engine = load_engine(options.engine)
-    zygote = fork_zygote(engine.preload, close=inherited)
+    said = Teller(socket.socket(fileno=options.status_fd))
+    try:
+        engine = load_engine(options.engine)
+        zygote = fork_zygote(engine.preload, close=inherited)
+    except KvlabError as error:
+        from kvlab.lab.state import Lock
+
+        Lock(options.state / "lock", options.lock_fd).release()
+        said.fail(error)
+        sys.exit(error.exit_code)
 
     import asyncio
 
-    sys.exit(asyncio.run(_serve(options, engine, zygote)))
+    sys.exit(asyncio.run(_serve(options, engine, zygote, said)))
 
 
 def _options() -> argparse.Namespace:
@@ -60,7 +70,7 @@ def _options() -> argparse.Namespace:
 
 
 async def _serve(
-    options: argparse.Namespace, engine: Any, zygote: tuple[int, socket.socket]
+    options: argparse.Namespace, engine: Engine, zygote: tuple[int, socket.socket], said: Teller
 ) -> int:
     """Start the cluster, tell the command line, and serve until it is over."""
     import asyncio
@@ -72,12 +82,12 @@ async def _serve(
     from kvlab.spec import parse_cluster
 
     loop = asyncio.get_running_loop()
-    said = Teller(socket.socket(fileno=options.status_fd))
     directory = StateDir(options.state)
     lock = Lock(directory.lock, options.lock_fd)
     host = LocalHost(engine.preload, state=str(directory.path))
     host.adopt(*zygote)
     lab: Lab | None = None
+    daemon: Daemon | None = None
     try:
         lock.sign()
         spec = parse_cluster(options.spec.read_text(), source=str(options.spec))
@@ -93,6 +103,8 @@ async def _serve(
     finally:
         if lab is not None:
             await lab.close()
+        if daemon is not None:
+            await daemon.close()
         await host.close()
         lock.release()
         said.close(loop)
@@ -149,7 +161,7 @@ class Daemon:
         self.lab = lab
         self.over: asyncio.Event = asyncio.Event()
         self._spec_path = spec_path
-        self._server: ControlServer
+        self._server: ControlServer | None = None
         self._published = False
 
     async def start(self, said: Teller) -> None:
@@ -183,7 +195,7 @@ class Daemon:
 
         if not self._published:
             raise NotRunningError("the cluster is going down")
-        if verb == "down":
+        if verb == "down" and self._server is not None:
             self._published = False
             self._server.stop_listening()
         try:
@@ -195,6 +207,11 @@ class Daemon:
         if verb == "status":
             result |= {"pid": os.getpid(), "spec": str(self._spec_path)}
         return result
+
+    async def close(self) -> None:
+        """End the control connections; every answer has been written."""
+        if self._server is not None:
+            await self._server.close()
 
     def _publish(self) -> None:
         """Write `supervisor.json`, unless the cluster is on its way down."""
