@@ -9,6 +9,9 @@ import pytest
 
 from kvlab.engine.jsonline import ask
 from kvlab.errors import ClientError
+from kvlab.lab.control import ControlClient
+from kvlab.lab.daemonize import start_daemon
+from kvlab.lab.state import find_cluster
 from kvlab.lab.supervisor import Lab
 from kvlab.spec import parse_cluster
 
@@ -110,3 +113,17 @@ def test_a_slow_link_is_listed_with_its_delays(tmp_path: Path) -> None:
             assert (await lab.network.report())["faults"] == []
 
     asyncio.run(scene())
+
+
+def test_a_node_carries_nothing_of_the_laboratory(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("name: lean\nnodes: 1\nnetwork: {shims: false}\n")
+    status = start_daemon(path)
+    try:
+        maps = Path(f"/proc/{status['nodes'][0]['pid']}/maps").read_text()
+        assert "msgspec" in maps
+        for library in ("psutil", "yaml", "numpy", "_pydantic"):
+            assert library not in maps
+    finally:
+        with ControlClient(find_cluster(path)) as client:
+            client.call("down")
