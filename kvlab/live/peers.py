@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from kvlab.kv.link import Link
 from kvlab.live.options import split_address
 from kvlab.wire.peer import (
+    HELLO_BYTES_MAX,
     MAGIC,
     REFUSE,
     FrameError,
@@ -51,7 +52,7 @@ class PeerConnection(asyncio.Protocol):
         self.hello: Hello | None = None
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.over = asyncio.get_running_loop().create_future()  # the handshake's end
-        self._reader = FrameReader()
+        self._reader = FrameReader(HELLO_BYTES_MAX)
         self._magic = b"" if dialed else MAGIC  # still to be read
         self._timer: asyncio.TimerHandle | None = None
 
@@ -96,6 +97,7 @@ class PeerConnection(asyncio.Protocol):
                     return
                 server.node.frame(link, body, now_us)
         except FrameError as error:
+            self.peers.server.node.state.counters["bad_frames"] += 1
             self.peers.server.log.warning("a peer connection was closed: %s", error.message)
             self.transport.abort()
         self.peers.server.touch()

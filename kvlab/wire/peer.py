@@ -16,11 +16,14 @@ REFUSE. After that both sides send TURN frames, at most one per loop turn and di
     exceptions  [gid, op index, version, value, ...] where the answer is not the silent default
                 (write: applied; read: same version; delete: applied); see kv/replica.py
     controls    [[name, ...], ...], rare messages: the map, joins, transfers
+
+Invariant: whatever the bytes are, the functions here raise FrameError and nothing else.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,6 +40,15 @@ STALE = -1  # the op index of an exception that refuses a whole group: its map i
 # Above any frame that a node makes (kv/link.py and kv/transfer.py keep far below). A length beyond it
 # is rubbish or an attack, and is refused before a byte of it is stored.
 FRAME_BYTES_MAX = 128 * 1024 * 1024
+HELLO_BYTES_MAX = 4096  # what a stranger may make us keep before it has introduced itself
+ID_LENGTH_MAX = 64  # as on the command line
+NAME_LENGTH_MAX = 256  # of a cluster's name and of an address
+INT_MAX = 2**63 - 1  # epochs, versions, lives: what a signed word holds
+
+# Text that is not UTF-8 is a ValueError, nesting beyond all reason a RecursionError.
+_UNDECODABLE = (ValueError, RecursionError)
+_PART_TYPES = [int, int, int, list, int, list, list]
+_VALUE_TYPES = (str, bytes, type(None))
 
 _encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.Decoder().decode
@@ -44,6 +56,12 @@ _decode = msgspec.msgpack.Decoder().decode
 
 class FrameError(InfraError):
     """Bytes on a peer link that are no frame; the link cannot go on."""
+
+
+Id = Annotated[str, msgspec.Meta(max_length=ID_LENGTH_MAX)]
+Name = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH_MAX)]
+Address = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH_MAX, pattern=r"^\S+:\d{1,5}$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=INT_MAX)]
 
 
 class Hello(msgspec.Struct, array_like=True):
@@ -54,14 +72,14 @@ class Hello(msgspec.Struct, array_like=True):
     """
 
     kind: int
-    cluster: str
-    node: str
-    boot: int
-    epoch: int
-    range_count: int
-    target: str
-    known_boot: int
-    address: str
+    cluster: Name
+    node: Annotated[Id, msgspec.Meta(min_length=1)]
+    boot: Annotated[int, msgspec.Meta(ge=1, le=INT_MAX)]
+    epoch: Count
+    range_count: Count
+    target: Id
+    known_boot: Count
+    address: Address
 
 
 class Refuse(msgspec.Struct, array_like=True):
@@ -95,34 +113,58 @@ def parse_hello(body: bytes) -> Hello | Refuse:
             return _decode_hello(body)
         if kind == REFUSE:
             return _decode_refuse(body)
-    except (msgspec.MsgspecError, TypeError, IndexError, KeyError) as error:
+    except (*_UNDECODABLE, TypeError, LookupError) as error:
         raise FrameError(f"not a handshake: {error}") from error
-    raise FrameError(f"not a handshake: frame kind {kind!r}")
+    raise FrameError("not a handshake: another kind of frame")
 
 
 def parse_turn(body: bytes) -> list[Any]:
     """Decode a TURN frame to its list; raises FrameError on anything else."""
     try:
         frame = _decode(body)
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise FrameError(f"not msgpack: {error}") from error
-    if type(frame) is not list or len(frame) != 7 or frame[0] != TURN:
+    if type(frame) is not list or list(map(type, frame)) != _PART_TYPES:
         raise FrameError("not a turn frame")
+    if frame[0] != TURN or not 0 <= frame[1] <= INT_MAX:
+        raise FrameError("not a turn frame, or an epoch that cannot be")
     return frame
 
 
+def records_of(flat: list[Any]) -> Iterator[tuple[bytes, int, str | bytes | None]]:
+    """Yield (key, version, value) of a flat list; raises FrameError at what cannot be a record."""
+    if len(flat) % 3:
+        raise FrameError("a list of records that ends in the middle of one")
+    each = iter(flat)
+    for key, version, value in zip(each, each, each, strict=True):
+        if type(key) is not bytes or not is_version(version) or type(value) not in _VALUE_TYPES:
+            raise FrameError("a record is a key, a version and a value")
+        yield key, version, value
+
+
+def is_version(number: Any) -> bool:
+    """Tell whether a part of a frame can be a version, an epoch or another count."""
+    return type(number) is int and 0 <= number <= INT_MAX
+
+
 class FrameReader:
-    """Cuts a byte stream into frame bodies. Bounded by FRAME_BYTES_MAX plus one read."""
+    """Cuts a byte stream into frame bodies. Bounded by FRAME_BYTES_MAX plus one read.
 
-    __slots__ = ("_buffer", "_need")
+    `first_bytes_max` bounds the first frame by itself: it comes from somebody unknown.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_buffer", "_first_bytes_max", "_need")
+
+    def __init__(self, first_bytes_max: int = 0) -> None:
         self._buffer = bytearray()
+        self._first_bytes_max = first_bytes_max  # 0: no bound of its own, or it was kept
         self._need = 0  # bytes that must be there before another look is worth it
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes as they came; return the bodies of all frames that are whole."""
         buffer = self._buffer
+        if self._first_bytes_max:
+            self._check_first(bytes(buffer[:4]) + data[:4])
         bodies: list[bytes] = []
         if not buffer:
             # The usual case: whole frames in one read, cut without a copy into the buffer.
@@ -140,6 +182,15 @@ class FrameReader:
         if len(buffer) >= 4:
             self._need = 4 + _length(buffer, 0)
         return bodies
+
+    def _check_first(self, start: bytes) -> None:
+        if len(start) >= 4:
+            size = int.from_bytes(start[:4], "big")
+            if size > self._first_bytes_max:
+                raise FrameError(
+                    f"a first frame of {size} bytes; the limit is {self._first_bytes_max}"
+                )
+            self._first_bytes_max = 0
 
 
 def _cut(data: bytes | bytearray, position: int, bodies: list[bytes]) -> int:
