@@ -21,7 +21,7 @@ MISSING = "Key does not exist"
 class Batch:
     """The replies to one read of a client's socket; they leave together, in order."""
 
-    __slots__ = ("camel", "conn", "pending", "plain", "replies", "stamp")
+    __slots__ = ("camel", "conn", "pending", "plain", "replies", "stamp", "whole")
 
     def __init__(self, conn: Any, stamp: str, *, camel: bool) -> None:
         self.conn = conn  # opaque: the shell's connection
@@ -30,6 +30,14 @@ class Batch:
         self.replies: list[bytes | Reply] = []
         self.plain = True  # nothing but fragments in `replies`
         self.pending = 0  # operations that wait for a quorum
+        self.whole = b""  # all replies, where they were made as bytes at once
+
+    @classmethod
+    def of(cls, conn: Any, data: bytes) -> Batch:
+        """Return a batch that has ended, from all its replies."""
+        batch = cls(conn, "", camel=False)
+        batch.whole = data
+        return batch
 
     def acknowledge(self, key: str) -> None:
         """Add the reply of a write that succeeds unless it is changed later."""
@@ -67,6 +75,8 @@ class Batch:
 
     def encode(self) -> bytes:
         """Return all replies as bytes, in order."""
+        if self.whole:
+            return self.whole
         if self.plain:
             return encode_fragments(self.replies, self.stamp, self.camel)  # type: ignore[arg-type]
         return b"".join(

@@ -17,12 +17,19 @@ from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kvlab.kv.answer import MISSING, Batch, as_text, failure, success
+from kvlab.kv.alone import NO_VALUE, serve_alone
+from kvlab.kv.answer import Batch, failure, success
 from kvlab.kv.group import Group, Route
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
-from kvlab.wire.json_lines import Refusal, Request, fragment, reply_class, rfc3339
+from kvlab.wire.json_lines import (
+    PlainRequest,
+    Refusal,
+    Request,
+    reply_class,
+    rfc3339,
+)
 from kvlab.wire.peer import DELETE, READ
 
 TIMEOUT_MS_MAX = 60_000
@@ -61,69 +68,64 @@ class Coordinator:
         state = self.state
         batch = Batch(conn, rfc3339(now_us), camel=camel)
         state.counters["requests"] += len(items)
-        routes, shift, table = state.routes, state.shift, state.table
-        if not uniform or not routes:
+        if not uniform or not state.routes:
             for item in items:
                 self._general(batch, item, now_us)
             return batch
-        ranges, put, tell = table.ranges, table.put, batch.replies.append
-        version_next = state.clock.next
         for request in items:
-            text = request.key  # type: ignore[union-attr]
-            kind = request.type
-            if text is None or kind not in DATA_VERBS or not _is_plain(request):
-                self._general(batch, request, now_us)
-                continue
-            key = text.encode()
-            slot = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
-            index = slot >> shift
-            route = routes[index]
-            if kind == "SET":
-                value = request.value  # type: ignore[union-attr]
-                if value is None:
-                    self._general(batch, request, now_us)
-                elif route.solo:
-                    put(index, key, version_next(now_us), value)
-                    batch.acknowledge(text)
-                else:
-                    self._write(batch, route, text, key, value, now_us)
-            elif not route.solo:
-                self._read_or_delete(batch, route, kind, text, key, now_us)
+            if isinstance(request, Request) and _is_plain(request):
+                self._plain(batch, request, now_us)
             else:
-                record = ranges[index].get(key)
-                if record is None or record[1] is None:
-                    tell(failure(text, "NOT_FOUND", MISSING, batch.stamp, camel=camel))
-                    batch.plain = False
-                elif kind == "DELETE":
-                    put(index, key, version_next(now_us), None)
-                    batch.acknowledge(text)
-                else:
-                    tell(fragment(text, as_text(record[1]), camel))
+                self._general(batch, request, now_us)
+        return batch
+
+    def receive_plain(
+        self, conn: Any, items: Sequence[PlainRequest], now_us: int, *, camel: bool
+    ) -> Batch | bytes:
+        """Begin a batch of GET, SET and DELETE without options.
+
+        Where nobody else must be asked, return the bytes of all replies.
+        """
+        state = self.state
+        state.counters["requests"] += len(items)
+        if state.solo:
+            return serve_alone(state, items, now_us, rfc3339(now_us), camel=camel)
+        batch = Batch(conn, rfc3339(now_us), camel=camel)
+        if state.routes:
+            for request in items:
+                self._plain(batch, request, now_us)
+        else:
+            for request in items:
+                error = self._starting()
+                tell = failure(request.key, "UNAVAILABLE", error, batch.stamp, camel=camel)
+                batch.replies.append(tell)
+            batch.plain = False
         return batch
 
     # -- the default level ----------------------------------------------------------------------
 
-    def _write(
-        self, batch: Batch, route: Route, text: str, key: bytes, value: str, now_us: int
-    ) -> None:
-        batch.acknowledge(text)
-        if self._is_open(batch, route, text):
-            group = self.quorum.group(route, now_us + self.state.settings.timeout_us)
-            self._submit(group, batch, key, self.state.clock.next(now_us), value)
-
-    def _read_or_delete(
-        self, batch: Batch, route: Route, kind: str, text: str, key: bytes, now_us: int
-    ) -> None:
+    def _plain(self, batch: Batch, request: PlainRequest | Request, now_us: int) -> None:
+        """Begin a GET, SET or DELETE that has a key and no options."""
+        kind, text, state = request.type, request.key, self.state
+        assert text is not None
+        key = text.encode()
+        slot = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
+        route = state.routes[slot >> state.shift]
         if kind == "GET":
             batch.replies.append(b"")  # made when the first replica has spoken
+            version = 0
+            value: Any = READ
         else:
             batch.acknowledge(text)
+            version, value = state.clock.next(now_us), DELETE
+            if kind == "SET":
+                if request.value is None:
+                    batch.fail(len(batch.replies) - 1, text, "BAD_REQUEST", NO_VALUE)
+                    return
+                value = request.value
         if self._is_open(batch, route, text):
-            group = self.quorum.group(route, now_us + self.state.settings.timeout_us)
-            if kind == "GET":
-                self._submit(group, batch, key, 0, READ)
-            else:
-                self._submit(group, batch, key, self.state.clock.next(now_us), DELETE)
+            group = self.quorum.group(route, now_us + state.settings.timeout_us)
+            self._submit(group, batch, key, version, value)
 
     def _submit(self, group: Group, batch: Batch, key: bytes, version: int, value: Any) -> None:
         batch.pending += 1
@@ -205,7 +207,7 @@ class Coordinator:
         if request.key is None:
             return "BAD_REQUEST", f'{request.type} needs a "key" that is a string'
         if request.type == "SET" and request.value is None:
-            return "BAD_REQUEST", 'SET needs a "value" that is a string'
+            return "BAD_REQUEST", NO_VALUE
         if request.ns not in NAMESPACES:
             return "WRONG_MODE", f'there is no namespace {request.ns!r} here; use "eventual"'
         if request.level not in ("", "one", "quorum", "all"):
@@ -217,15 +219,17 @@ class Coordinator:
         return "", ""
 
 
-def _is_plain(request: Request | Refusal) -> bool:
-    """Whether a request has no options."""
+def _is_plain(request: Request) -> bool:
+    """Whether a request is a GET, SET or DELETE of a key without options."""
     return not (
-        request.level  # type: ignore[union-attr]
-        or request.r  # type: ignore[union-attr]
-        or request.w  # type: ignore[union-attr]
-        or request.meta  # type: ignore[union-attr]
-        or request.ns  # type: ignore[union-attr]
-        or request.timeout_ms  # type: ignore[union-attr]
+        request.key is None
+        or request.type not in DATA_VERBS
+        or request.level
+        or request.r
+        or request.w
+        or request.meta
+        or request.ns
+        or request.timeout_ms
         or request.req_id is not None
     )
 

@@ -54,6 +54,7 @@ class Node:
             self.state, self.quorum, self.admin.answer, self.membership.starting
         )
         self.receive = self.coordinator.receive
+        self.receive_plain = self.coordinator.receive_plain
         self._now_us = now_us
 
     # -- what the shell asks --------------------------------------------------------------------
@@ -123,6 +124,8 @@ class Node:
             self.link_down(hello.node)
         link.reset()
         link.up, link.tried = True, True
+        # The handshake may have left before this node began to serve: say at once that it does.
+        link.ack_due = True
         link.boot, link.epoch = hello.boot, hello.epoch
         state.up[hello.node] = link
         self.membership.met(link, hello, now_us)

@@ -333,7 +333,7 @@ class Quorum:
                 if group.route.local:
                     table.put(index, key, best, value)
             elif record is not None and record[0] >= best:
-                newest, value = record
+                newest, value = record[0], record[1]
             else:
                 continue
             self.state.counters["read_repairs"] += 1

@@ -52,6 +52,7 @@ class State:
     links: dict[str, Link] = field(default_factory=dict)
     up: dict[str, Link] = field(default_factory=dict)
     routes: list[Route] = field(default_factory=list)
+    solo: bool = False  # this node alone holds every range
     fence: list[int] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     log: Callable[[str], None] = lambda _line: None
@@ -110,6 +111,7 @@ class State:
 
     def rebuild(self) -> None:
         """Make the routes anew, after a change of the map or of a link."""
+        self.solo = False
         if self.map is None or not self.serving:
             self.routes = []
             return
@@ -130,3 +132,4 @@ class State:
                 )
             routes.append(route)
         self.routes = routes
+        self.solo = all(route.solo for route in shared.values())

@@ -40,6 +40,12 @@ class Clock:
         self.last = last
         return last | self.number
 
+    def reserve(self, count: int, now_us: int) -> int:
+        """Return the first of `count` versions, each STEP above the one before it."""
+        first = self.next(now_us)
+        self.last += (count - 1) * STEP
+        return first
+
     def observe(self, version: int, now_us: int) -> None:
         """Take note of a version made elsewhere, so that later ones here are above it."""
         if version <= self.last:

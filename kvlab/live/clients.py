@@ -73,27 +73,43 @@ class ClientConnection(asyncio.Protocol):
                 return
         if self.closing:
             return
-        reader = self.reader
+        reader, server = self.reader, self.server
+        node = server.node
+        plain = reader.plain(data)
+        if plain is not None:
+            if plain:
+                done = node.receive_plain(self, plain, server.now_us(), camel=reader.camel)
+                self._take(done)
+            return
         items = reader.feed(data)
         if items:
-            server = self.server
-            node = server.node
-            batch = node.receive(
-                self, items, server.now_us(), camel=reader.camel, uniform=reader.uniform
-            )
             last = items[-1]
             if type(last) is Refusal and last.close:
                 self.closing = True
-            queue = self.queue
-            if not queue and not batch.pending:
-                self._write(batch.encode())
-            else:
-                queue.append(batch)
-                if len(queue) >= BATCHES_MAX:
-                    self._throttle()
-            server.touch()
+            self._take(
+                node.receive(
+                    self, items, server.now_us(), camel=reader.camel, uniform=reader.uniform
+                )
+            )
         if reader.waiting_bytes or self._timer is not None:
             self._watch_partial()
+
+    def _take(self, batch: Batch | bytes) -> None:
+        """Write a batch that has ended, or queue it until it has."""
+        queue = self.queue
+        if type(batch) is bytes:
+            if not queue:
+                self._write(batch)
+                return
+            batch = Batch.of(self, batch)
+        assert isinstance(batch, Batch)
+        if not queue and not batch.pending:
+            self._write(batch.encode())
+        else:
+            queue.append(batch)
+            if len(queue) >= BATCHES_MAX:
+                self._throttle()
+        self.server.touch()
 
     def eof_received(self) -> bool:
         """The client will send nothing more; it may still read its replies."""

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-# A record: (version, value); the value is None in a tombstone. Values are text, or bytes where
-# they are not UTF-8.
+# A record: (version, value, prepared); the value is None in a tombstone. Values are text, or bytes
+# where they are not UTF-8. `prepared` belongs to whoever serves reads: a reply made once and kept as
+# long as the value stays, or None.
 Value = str | bytes
-Record = tuple[int, Value | None]
+Record = tuple[int, Value | None, bytes | None]
 
 
 class Table:
@@ -52,7 +53,7 @@ class Table:
                 self.sizes[index] -= len(key) + len(before)
             else:
                 self.sizes[index] += len(value) - len(before)
-        records[key] = (version, value)
+        records[key] = (version, value, None)
         return True
 
     def get(self, index: int, key: bytes) -> Record | None:

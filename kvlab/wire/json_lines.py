@@ -29,15 +29,24 @@ from kvlab.wire.json_encode import (
     reply_class,
     rfc3339,
 )
-from kvlab.wire.json_messages import CamelReply, CamelRequest, Refusal, Reply, Request
+from kvlab.wire.json_messages import (
+    CamelPlainRequest,
+    CamelReply,
+    CamelRequest,
+    PlainRequest,
+    Refusal,
+    Reply,
+    Request,
+)
 from kvlab.wire.json_normal import normalise_reply, normalise_request
-from kvlab.wire.json_stream import DocumentStream
+from kvlab.wire.json_stream import ENDS, SHORT_BYTES, UNDECODABLE, DocumentStream
 from kvlab.wire.limits import DEFAULT_LIMITS, Limits
 
 __all__ = [
     "CamelReply",
     "CamelRequest",
     "JsonReader",
+    "PlainRequest",
     "ProtocolError",
     "Refusal",
     "Reply",
@@ -56,6 +65,10 @@ __all__ = [
 _REQUESTS = cast("msgspec.json.Decoder[Request | Refusal]", msgspec.json.Decoder(Request))
 _CAMEL_REQUESTS = cast(
     "msgspec.json.Decoder[Request | Refusal]", msgspec.json.Decoder(CamelRequest)
+)
+_PLAIN = cast(
+    "tuple[msgspec.json.Decoder[PlainRequest], msgspec.json.Decoder[PlainRequest]]",
+    (msgspec.json.Decoder(PlainRequest), msgspec.json.Decoder(CamelPlainRequest)),
 )
 _REPLIES = msgspec.json.Decoder(Reply)
 _CAMEL_REPLIES = cast("msgspec.json.Decoder[Reply]", msgspec.json.Decoder(CamelReply))
@@ -79,6 +92,16 @@ class JsonReader(DocumentStream[Request | Refusal]):
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         super().__init__(_REQUESTS, _CAMEL_REQUESTS, limits)
+
+    def plain(self, data: bytes) -> list[PlainRequest] | None:
+        """Give the requests of a piece that holds whole lines and nothing unusual, else None."""
+        size = len(data)
+        if size <= self._whole_bytes and (size < SHORT_BYTES or data.endswith(ENDS)):
+            try:
+                return _PLAIN[self.camel].decode_lines(data)
+            except UNDECODABLE:
+                return None
+        return None
 
     def _checked(self, message: Request | Refusal) -> Request | Refusal:
         if isinstance(message, Refusal):

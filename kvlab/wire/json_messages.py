@@ -89,6 +89,25 @@ class Request(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     meta: bool = False
 
 
+class PlainRequest(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A GET, SET or DELETE without options: what nearly all requests are, with nothing to check."""
+
+    camel: ClassVar[bool] = False
+
+    type: Literal["GET", "SET", "DELETE"]
+    key: str
+    value: str | None = None
+    timestamp: str | None = None
+    status: str | None = None
+    error: str | None = None
+
+
+class CamelPlainRequest(PlainRequest, gc=False, forbid_unknown_fields=True, rename=CAMEL_NAMES):
+    """The same, from a program that writes `Type`."""
+
+    camel: ClassVar[bool] = True
+
+
 class Refusal(msgspec.Struct, gc=False):
     """A document that is no request: answer it in its turn with `code` and `error`.
 

@@ -26,10 +26,10 @@ SLICE_BYTES = 64 * KIB
 SHORT_BYTES = 1 * KIB
 """A piece below this is decoded at once: trying costs less than looking at its end."""
 
-_ENDS = (b"\n", b"}")
+ENDS = (b"\n", b"}")
 _BLANK = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf)*")
 _MARK_BEGUN = (b"\xef", b"\xef\xbb")
-_UNDECODABLE = (ValueError, RecursionError)  # DecodeError and UnicodeDecodeError are ValueErrors
+UNDECODABLE = (ValueError, RecursionError)  # DecodeError and UnicodeDecodeError are ValueErrors
 
 
 class Message(Protocol):
@@ -74,10 +74,10 @@ class DocumentStream(Generic[M]):
     def feed(self, data: bytes) -> list[M]:
         """Take what arrived, give the messages that it completes, in order."""
         size = len(data)
-        if size <= self._whole_bytes and (size < SHORT_BYTES or data.endswith(_ENDS)):
+        if size <= self._whole_bytes and (size < SHORT_BYTES or data.endswith(ENDS)):
             try:
                 messages = self._decode_lines(data)
-            except _UNDECODABLE:
+            except UNDECODABLE:
                 pass
             else:
                 self.uniform = True
@@ -115,7 +115,7 @@ class DocumentStream(Generic[M]):
             self.examined += len(lines)
             try:
                 messages = self._decoders[camel].decode_lines(lines)
-            except _UNDECODABLE:
+            except UNDECODABLE:
                 continue
             if messages:
                 self._turn(camel)
@@ -168,7 +168,7 @@ class DocumentStream(Generic[M]):
         camel = b'"Type"' in document
         try:
             message = self._decoders[camel].decode(document)
-        except _UNDECODABLE:
+        except UNDECODABLE:
             pass
         else:
             if camel is not self.camel:
