@@ -117,5 +117,9 @@ def _orders(board: Board, held: Held) -> list[list[int]]:
                 order.append(member)
             elif arriving:
                 order.append(arriving.pop(0))
+        if not before:
+            # A range made from nothing: turn first places round, so that few must be shifted later.
+            turn = index % len(arriving) if arriving else 0
+            arriving = arriving[turn:] + arriving[:turn]
         orders.append(order + arriving)
     return orders
