@@ -16,6 +16,7 @@ from kvlab.errors import ClientError
 # count for a node that serves and says "not yet", or that refuses.
 PAUSE_FIRST_S = 0.001
 PAUSE_MAX_S = 0.05
+PAUSE_GROWTH = 1.4
 PROBE_TIMEOUT_S = 2.0
 
 
@@ -57,7 +58,7 @@ class KvlabEngine:
             if info.get("ready"):
                 return
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, PAUSE_MAX_S)
+            pause_s = min(pause_s * PAUSE_GROWTH, PAUSE_MAX_S)
 
     async def status(self, host: str, port: int, timeout_s: float) -> dict[str, Any]:
         """Ask STATUS."""
