@@ -49,12 +49,12 @@ class Clients:
     @property
     def neutral(self) -> str:
         """Say which neutral client is used."""
-        return "lg (C, epoll)" if self.program("lg") else "pylg (Python: no gcc here)"
+        return "lg (C, epoll)" if _compiler() else "pylg (Python: no C compiler here)"
 
     def program(self, name: str) -> Path | None:
         """Compile a program of bench.d, once; None without a compiler."""
         if name not in self._built:
-            compiler = shutil.which("gcc") or shutil.which("cc")
+            compiler = _compiler()
             target = self._stage.folder / name
             if compiler:
                 source = SOURCES / f"{name}.c"
@@ -125,6 +125,10 @@ class Clients:
     @property
     def _core(self) -> set[int]:
         return self._stage.client_core
+
+
+def _compiler() -> str | None:
+    return shutil.which("gcc") or shutil.which("cc")
 
 
 def _children_cpu_s() -> float:

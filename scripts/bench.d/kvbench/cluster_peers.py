@@ -29,22 +29,24 @@ def redis_cluster_ms(stage: Stage, binary: Path) -> float:
 
     The clock stops when all say that the cluster is up and one took a write.
     """
-    ports = free_ports(NODES)
+    all_ports = free_ports(2 * NODES)
+    ports, buses = all_ports[:NODES], all_ports[NODES:]
     folders = [stage.new_folder("cluster") for _ in ports]
     cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"]
     began = time.monotonic()
     processes = [
-        stage.start(redis_argv(binary, port, folder, *cluster))
-        for port, folder in zip(ports, folders, strict=True)
+        # A bus port of its own: the default is port + 10000, which may not exist.
+        stage.start(redis_argv(binary, port, folder, *cluster, "--cluster-port", str(bus)))
+        for port, bus, folder in zip(ports, buses, folders, strict=True)
     ]
     try:
-        _join_redis([f"{HOST}:{port}" for port in ports])
+        _join_redis([f"{HOST}:{port}" for port in ports], buses[0])
         return (time.monotonic() - began) * 1000
     finally:
         stage.end(*processes)
 
 
-def _join_redis(addresses: list[str]) -> None:
+def _join_redis(addresses: list[str], first_bus: int) -> None:
     share = SLOTS // NODES
     for at, address in enumerate(addresses):
         wait_until(f"{address} answers", lambda it=address: _pings(it), START_S, GAP_S)
@@ -55,7 +57,7 @@ def _join_redis(addresses: list[str]) -> None:
     host, _, port = addresses[0].rpartition(":")
     for address in addresses[1:]:
         with Line(address) as line:
-            line.resp("CLUSTER", "MEET", host, port)
+            line.resp("CLUSTER", "MEET", host, port, first_bus)
     for address in addresses:
         wait_until(f"{address} is in a cluster", lambda it=address: _is_up(it), START_S, GAP_S)
     for address in addresses:
