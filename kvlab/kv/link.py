@@ -39,6 +39,7 @@ class Link:
         "misses",
         "outstanding",
         "quiet_ticks",
+        "reborn",
         "told",
         "tried",
         "up",
@@ -49,6 +50,7 @@ class Link:
         self.up = False
         self.tried = False  # a connection was tried since this node started
         self.boot = 0  # the peer's last known life
+        self.reborn = False  # this is not the first life of the peer that was met here
         self.epoch = 0  # of the map by which the peer serves, as last heard; 0: it does not serve
         self.told = 0  # the epoch of the last map that was sent
         self.outstanding: deque[Group] = deque()

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from kvlab.errors import UsageError
+from kvlab.kv.joining import Wish, grant, parse_wish
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring import change
@@ -48,8 +48,9 @@ class Membership:
         self._on_map = on_map
         self._met: set[str] = set()  # founding members met in this life
         self._returning = False
+        self._alone = False
         self._orphan_ticks = 0
-        self._joins: dict[str, dict[str, Any]] = {}  # asked of this driver, by id
+        self._joins: dict[str, Wish] = {}  # asked of this driver, by id
         self._leaves: set[str] = set()
         self._ready: dict[tuple[int, str], int] = {}  # (range, member) -> its incarnation
         self._absent: dict[str, int] = {}  # joiner -> ticks without a link
@@ -70,7 +71,9 @@ class Membership:
     def _met_majority(self) -> bool:
         """Whether a majority of the founders was met, this node counted."""
         settings = self.state.settings
-        founders = [one for one, _ in settings.initial] or [settings.id]
+        founders = [one for one, _ in settings.initial]
+        if self._alone:
+            founders = [settings.id]
         met = sum(1 for one in founders if one == settings.id or one in self._met)
         return settings.id in founders and met * 2 > len(founders)
 
@@ -96,15 +99,22 @@ class Membership:
         """Found a cluster of one, when no other member is named anywhere."""
         settings = self.state.settings
         if not settings.initial or [one for one, _ in settings.initial] == [settings.id]:
+            self._alone = True
             self._found(now_us)
 
     def met(self, link: Link, hello: Hello, now_us: int) -> None:
         """Take note of a peer's handshake: it may tell that this node was here before."""
         state = self.state
         settings = state.settings
-        if self.is_member:
+        me = state.me
+        if me is not None and me.incarnation == settings.boot:
+            return  # taken in for this very life
+        if hello.known_boot not in (0, settings.boot):
+            # Whatever this life believes, its table began empty: it must be refilled first.
+            self._returning = True
+        elif self.is_member:
             return
-        if hello.epoch > 1 or hello.known_boot not in (0, settings.boot):
+        elif hello.epoch > 1:
             self._returning = True
         self._met.add(link.id)
         if not self._returning and state.map is None and settings.initial and self._met_majority:
@@ -205,22 +215,23 @@ class Membership:
         self.adopt(ClusterMap.from_builtins(body), now_us)
 
     def on_join(self, link: Link, info: Any, hops: int) -> None:
-        """A node asks to be taken in, itself or through another member."""
+        """A node asks to be taken in, itself or through another member; ValueError if it is none."""
+        wish = parse_wish(info)
         state = self.state
-        if state.map is None or not isinstance(info, dict):
+        known = state.map.member(wish.id) if state.map is not None else None
+        if state.map is None or (known is not None and known.incarnation == wish.incarnation):
             return
-        known = state.map.member(str(info["id"]))
-        other = state.links.get(str(info["id"]))
-        if known is not None and known.incarnation == info["incarnation"]:
+        other = state.links.get(wish.id)
+        if other is not None and other.up and other.boot != wish.incarnation:
+            reason = f"{wish.id} is already running at {known.address if known else '?'}"
+            state.log(f"{wish.address} was not taken in: {reason}")
+            if not hops:  # else the link is that of a member, which only passed the wish on
+                link.controls.append(["refused", reason])
             return
-        if other is not None and other.up and other.boot != info["incarnation"]:
-            reason = f"{info['id']} is already running at {known.address if known else '?'}"
-            link.controls.append(["refused", reason])
-            return
-        self._to_driver(["join", info, hops + 1], hops, lambda: self._join_here(info))
+        self._to_driver(["join", info, hops + 1], hops, lambda: self._join_here(wish))
 
-    def _join_here(self, info: dict[str, Any]) -> None:
-        self._joins[str(info["id"])] = info
+    def _join_here(self, wish: Wish) -> None:
+        self._joins[wish.id] = wish
 
     def ask_leave(self, member: str, hops: int = 0) -> None:
         """Begin to hand over all that a member holds; it leaves when that is done.
@@ -236,8 +247,11 @@ class Membership:
 
     def on_ready(self, member: str, incarnation: int, ranges: list[int]) -> None:
         """A member has the data of these ranges, which are moving to it."""
-        for index in ranges:
-            self._ready[index, member] = incarnation
+        current = self.state.map
+        if current is not None and current.member(member) is not None:
+            for index in ranges:
+                if member in current.ranges[index].target:
+                    self._ready[index, member] = incarnation
 
     def report_ready(self, ranges: list[int]) -> None:
         """Tell the driver that this node has the data of these ranges."""
@@ -328,7 +342,7 @@ class Membership:
         current = self.state.map
         assert current is not None
         for name in list(self._joins):
-            current = self._attempt(current, self._joined, self._joins.pop(name))
+            current = self._attempt(current, grant, self._joins.pop(name))
         for name in sorted(self._leaves):
             self._leaves.discard(name)
             current = self._attempt(current, change.leave, name)
@@ -349,28 +363,6 @@ class Membership:
         except (UsageError, ValueError) as error:
             self.state.log(f"a change of the map was refused: {error}")
             return current
-
-    @staticmethod
-    def _joined(current: ClusterMap, info: dict[str, Any]) -> ClusterMap:
-        known = current.member(info["id"])
-        if known is not None and known.incarnation >= info["incarnation"]:
-            return current
-        if known is None:
-            new = change.join(
-                current,
-                info["id"],
-                info["address"],
-                client_address=info["client_address"],
-                weight=float(info["weight"]),
-                rack=info["rack"],
-            )
-        else:
-            new = change.restart(current, info["id"], info["address"], info["client_address"])
-        members = tuple(
-            replace(one, incarnation=info["incarnation"]) if one.id == info["id"] else one
-            for one in new.members
-        )
-        return replace(new, members=members)
 
     def _complete(self, current: ClusterMap) -> list[int]:
         """Return the moving ranges whose every newcomer reported to have the data."""

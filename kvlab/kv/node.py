@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvlab.errors import UsageError
 from kvlab.kv.admin import Admin
 from kvlab.kv.answer import Batch
 from kvlab.kv.coordinator import Coordinator
@@ -34,7 +35,7 @@ from kvlab.kv.replica import apply_groups
 from kvlab.kv.state import Settings, State
 from kvlab.kv.transfer import Transfers
 from kvlab.ring.cluster_map import ClusterMap
-from kvlab.wire.peer import HELLO, FrameError, Hello, parse_turn
+from kvlab.wire.peer import HELLO, FrameError, Hello, parse_turn, records_of
 
 TICK_US = 100_000
 HEARTBEAT_TICKS = 2  # a peer hears from us at least so often
@@ -104,13 +105,17 @@ class Node:
             return "cluster", f"this is cluster {settings.cluster!r}, not {hello.cluster!r}"
         if hello.target not in ("", settings.id):
             return "target", f"this is {settings.id}, not {hello.target}"
+        twin = f"{hello.node} is already running at {{}}; give each node its own --id"
         if hello.node == settings.id:
-            return "self", f"{hello.node} is this node's own id; give each node its own --id"
+            code = "self" if hello.boot == settings.boot else "running"
+            return code, twin.format(settings.address)
         if hello.range_count != settings.range_count:
             return "ranges", f"this cluster has {settings.range_count} ranges"
         known = self.state.links.get(hello.node)
         if known is not None and hello.boot < known.boot:
             return "old", f"a newer life of {hello.node} is known"
+        if known is not None and known.up and hello.boot != known.boot:
+            return "running", twin.format(self.state.address_of(hello.node))
         return "", ""
 
     # -- events ---------------------------------------------------------------------------------
@@ -120,6 +125,7 @@ class Node:
         state = self.state
         link = state.link(hello.node)
         was_known = link.boot == hello.boot
+        link.reborn = link.reborn or (link.boot != 0 and not was_known)
         if link.up:
             self.link_down(hello.node)
         link.reset()
@@ -213,14 +219,18 @@ class Node:
         match control:
             case ["map", body]:
                 membership.on_map(body, now_us)
-            case ["join", info, int(hops)]:
+            case ["join", info, int(hops)] if hops >= 0:
                 membership.on_join(link, info, hops)
-            case ["leave", str(member), int(hops)]:
-                membership.ask_leave(member, hops)
+            case ["leave", str(member), int(hops)] if hops >= 0:
+                try:
+                    membership.ask_leave(member, hops)
+                except UsageError as error:  # it has gone while the message was on its way
+                    self.state.log(f"a request to leave was ignored: {error}")
             case ["ready", str(member), int(incarnation), list(ranges)]:
                 membership.on_ready(member, incarnation, ranges)
             case ["refused", str(reason)]:
-                membership.refused = reason
+                if not membership.is_member:
+                    membership.refused = reason
             case ["put", list(records)]:
                 self._put(records)
             case _:
@@ -228,26 +238,24 @@ class Node:
 
     def _transfer(self, link: Link, control: list[Any], now_us: int) -> None:
         """Dispatch one message of a range on its way."""
-        transfers = self.transfers
+        transfers, count = self.transfers, self.state.settings.range_count
         match control:
-            case ["pull", int(one), int(index), int(epoch), str(mode)]:
+            case ["pull", int(one), int(index), int(epoch), str(mode)] if 0 <= index < count:
                 transfers.on_pull(link, one, index, epoch, mode)
             case ["chunk", int(one), list(records), bool(more)]:
                 transfers.on_chunk(link, one, records, now_us, more=more)
             case ["more", int(one)]:
                 transfers.on_more(link, one)
-            case ["fetch", int(one), int(index), list(keys)]:
+            case ["fetch", int(one), int(index), list(keys)] if 0 <= index < count:
                 transfers.on_fetch(link, one, index, keys)
             case ["records", int(one), list(records), int(count)]:
                 transfers.on_records(link, one, records, count, now_us)
             case ["wait", int(one)]:
                 transfers.on_wait(one)
             case _:
-                raise FrameError(f"an unknown control of {link.id}: {control!r:.80}")
+                raise FrameError(f"a control of {link.id} that is unknown or malformed")
 
     def _put(self, records: list[Any]) -> None:
         """Apply a repair, where this node still holds the range."""
-        state = self.state
-        each = iter(records)
-        for key, version, value in zip(each, each, each, strict=True):
-            state.put_if_held(key, version, value)
+        for key, version, value in records_of(records):
+            self.state.put_if_held(key, version, value)

@@ -22,11 +22,12 @@ from kvlab.kv.group import Group, Route
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
-from kvlab.wire.peer import DELETE, READ, STALE, encode_raw
+from kvlab.wire.peer import DELETE, READ, STALE, FrameError, encode_raw, is_version
 
 FOLLOWUP_US = 500_000  # the time a delete's second round gets beyond the first
 RETRIES_MAX = 3  # how often a group is routed again after a replica knew a newer map: the hop limit
 OPEN_GROUPS_MAX = 20_000  # beyond it clients are told BUSY
+_SAID_TYPES = (str, bytes, bool, type(None))
 
 
 class Quorum:
@@ -154,11 +155,15 @@ class Quorum:
     def _note(self, link: Link, exceptions: list[Any]) -> None:
         each = iter(exceptions)
         for gid, index, version, value in zip(each, each, each, each, strict=True):
+            if type(index) is not int or not is_version(version) or type(value) not in _SAID_TYPES:
+                raise FrameError(f"a malformed exception of {link.id}")
             group = self.open.get(gid)
             if group is None:
                 continue
             if index == STALE:
                 group.nacked = max(group.nacked, version)
+            elif not 0 <= index < len(group.owners):
+                raise FrameError(f"an exception of {link.id} for an operation that was not sent")
             else:
                 group.note(index, link.id, version, value)
 

@@ -11,7 +11,8 @@ The silent default answers are the acknowledgement alone; only what differs beco
                        nothing live here: (version, None)
     whole group        its sender's map is too old for one of its ranges: index STALE, version = epoch
 
-Invariant: a group is applied whole or not at all.
+Invariant: a group is applied whole or refused whole. A malformed one ends the link where it is met:
+what stands before it is kept, and its sender tells its clients UNKNOWN.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from typing import Any
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
-from kvlab.wire.peer import STALE
+from kvlab.wire.peer import STALE, FrameError, is_version
 
 
 def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> None:
     """Apply the groups of one frame of `link` in order; queue acknowledgement and exceptions."""
     for gid, ops in groups:
+        if not is_version(gid) or type(ops) is not list or len(ops) % 3:
+            raise FrameError(f"a malformed group of {link.id}")
         link.ack = gid
         link.ack_due = True
         if epoch < state.epoch and _is_fenced(state, epoch, ops):
@@ -49,8 +52,11 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
     exceptions = link.exceptions
     each = iter(ops)
     for number, (key, version, value) in enumerate(zip(each, each, each, strict=True)):
+        # A key that is not bytes raises TypeError or AttributeError here.
         slot = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
         index = slot >> shift
+        if type(version) is not int:
+            raise FrameError(f"a version of {link.id} that is no number")
         if value is False:  # read
             record = ranges[index].get(key)
             held = record[0] if record is not None else 0
@@ -66,6 +72,8 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
                 put(index, key, version, None)
             else:
                 exceptions += (gid, number, record[0] if record is not None else 0, None)
+        elif type(value) is not str and value is not None and type(value) is not bytes:
+            raise FrameError(f"a value of {link.id} that is neither text nor bytes")
         elif not put(index, key, version, value):
             held = ranges[index][key][0]
             if held > version:

@@ -81,6 +81,11 @@ class State:
                 return member
         return None
 
+    def address_of(self, peer: str) -> str:
+        """Return where a member is reached; "?" if the map does not name it."""
+        member = self.map.member(peer) if self.map is not None else None
+        return member.address if member is not None else "?"
+
     def link(self, peer: str) -> Link:
         """Return the link to a peer, made on first use."""
         link = self.links.get(peer)
@@ -107,7 +112,8 @@ class State:
         link = self.up.get(member.id)
         if link is None:
             return False
-        return member.incarnation == link.boot or (member.incarnation == 1 and link.epoch > 0)
+        first = member.incarnation == 1 and link.epoch > 0 and not link.reborn
+        return first or member.incarnation == link.boot
 
     def rebuild(self) -> None:
         """Make the routes anew, after a change of the map or of a link."""

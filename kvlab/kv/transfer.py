@@ -32,6 +32,7 @@ from typing import Any
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.cluster_map import ClusterMap
+from kvlab.wire.peer import FrameError, is_version, records_of
 
 PULLS_MAX = 8  # at once, per puller
 DONATIONS_MAX = 256  # at once, per donor
@@ -213,6 +214,8 @@ class Transfers:
         each = iter(records)
         pull.wanted = []
         for key, version in zip(each, each, strict=True):
+            if type(key) is not bytes or not is_version(version):
+                raise FrameError(f"a malformed list of {link.id}")
             held = table.get(index, key)
             if held is None or held[0] < version:
                 pull.wanted.append(key)
@@ -233,8 +236,7 @@ class Transfers:
             self._next(link, one, pull, now_us)
 
     def _store(self, pull: Pull, records: list[Any]) -> None:
-        each = iter(records)
-        for key, version, value in zip(each, each, each, strict=True):
+        for key, version, value in records_of(records):
             if self.state.table.put(pull.index, key, version, value):
                 pull.keys += value is not None
                 pull.size += len(key) + len(value or b"")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from world import World
 
 from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.json_lines import Request
-from world import World
 
 
 def _fill(world: World, count: int = 100) -> dict[str, str]:
@@ -187,22 +187,14 @@ def test_the_majority_takes_a_node_in_and_the_minority_learns_of_it() -> None:
 
 def test_a_second_node_of_the_same_name_is_refused() -> None:
     world = World(3)
-    second = World(1, found=False).nodes["server1"]
-    world.nodes["double"] = second
-    second.state.settings.__class__  # the impostor carries server2's name
-    impostor = world.start("impostor")
-    del world.nodes["impostor"], world.nodes["double"]
+    impostor = world.start("server4")
+    world.connect("server4", "server1")
+    # Its handshake was its own; its wish to join carries the name of a node that runs.
     object.__setattr__(impostor.state.settings, "id", "server2")
-    hello = impostor.hello("server1")
 
-    world.nodes["server1"].membership.on_join(
-        world.nodes["server1"].state.links["server3"],
-        {"id": "server2", "incarnation": hello.boot},
-        0,
-    )
+    world.tick()
 
-    controls = world.nodes["server1"].state.links["server3"].controls
-    assert controls == [["refused", "server2 is already running at server2:1"]]
+    assert impostor.membership.refused == "server2 is already running at server2:1"
 
 
 def test_a_joiner_that_vanishes_is_given_up() -> None:
@@ -293,3 +285,34 @@ def test_a_node_is_not_ready_while_a_peer_has_not_declared_itself() -> None:
     [pong] = world.ask("server1", Request("PING"))
     assert pong.info is not None
     assert pong.info["ready"]
+
+
+def test_a_first_node_that_comes_back_alone_is_refilled_too() -> None:
+    # As by hand: server1 is started without --join, and again after a crash.
+    world = World(1, found=False)
+    world.nodes["server1"].membership.alone(world.now_us)
+    for name in ("server2", "server3"):
+        _join(world, name)
+    data = _fill(world, 40)
+    world.kill("server1")
+    world.start("server1").membership.alone(world.now_us)
+    assert world.get("server1", "key1") is None  # it knows of nobody yet
+
+    world.mesh()
+    world.settle()
+
+    _check(world, data)
+
+
+def test_a_joiner_of_a_founders_name_is_no_founder() -> None:
+    world = World(3)
+    data = _fill(world, 40)
+    world.kill("server2")
+    world.start("server2")  # with --join in place of --initial
+    world.connect("server2", "server1")
+
+    assert not world.nodes["server2"].membership.is_member
+    world.mesh()
+    world.settle()
+
+    _check(world, data)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from world import World
 
 from kvlab.wire.json_lines import Request
-from world import World
 
 
 @pytest.fixture
@@ -55,9 +55,7 @@ def test_a_pipeline_keeps_its_order(world: World) -> None:
 def test_a_pipeline_keeps_its_order_at_a_node_that_holds_nothing() -> None:
     world = World(5, replication=2, r=2, w=2)
     key = "k"
-    outside = next(
-        name for name in world.nodes if name not in _owners(world, key)
-    )
+    outside = next(name for name in world.nodes if name not in _owners(world, key))
 
     replies = world.ask(
         outside,

@@ -97,7 +97,8 @@ class World:
         """Deliver until nothing is left to say."""
         for _ in range(100_000):
             self.collect()
-            if not any([self.deliver(*pair) for pair in list(self.wires)]):
+            delivered = [self.deliver(*pair) for pair in list(self.wires)]
+            if not any(delivered):
                 return
         raise AssertionError("the nodes never fall silent")
 
