@@ -38,6 +38,9 @@ BACKOFF_SECONDS_MIN = 0.02
 BACKOFF_SECONDS_MAX = 1.0
 # The higher id lets the lower one dial first, so that connections seldom cross.
 POLITE_SECONDS = 0.1
+# Refused for so long because another life of this node is connected, it is another process. Longer
+# than a silent connection is kept, so that a node that died behind a cut is not its own double.
+TWIN_SECONDS = 4.0
 WRITE_BYTES_MAX = 256 * 1024 * 1024  # a peer that takes nothing for so long is cut off
 
 
@@ -153,6 +156,7 @@ class Peers:
         self.open: set[PeerConnection] = set()
         self._next_try: dict[str, tuple[float, float]] = {}  # address -> (when, back-off)
         self._closed = False
+        self._twin_since = 0.0  # since when peers say that this node's id is taken
 
     # -- accepting and keeping ------------------------------------------------------------------
 
@@ -175,6 +179,7 @@ class Peers:
 
     def established(self, connection: PeerConnection, hello: Hello) -> None:
         """Make a connection the current one of its peer."""
+        self._twin_since = 0.0
         old = self.current.get(hello.node)
         if old is not None:
             old.link = None
@@ -206,7 +211,11 @@ class Peers:
         if said.code in ("duplicate", "self"):
             return
         self.server.log.warning("%s: %s", connection.target or "a seed", said.reason)
-        if said.code in ("old", "cluster", "ranges"):
+        twin = False
+        if said.code == "running":
+            self._twin_since = self._twin_since or self._time()
+            twin = self._time() - self._twin_since >= TWIN_SECONDS
+        if twin or said.code in ("old", "cluster", "ranges"):
             self.server.node.membership.refused = said.reason
 
     def drop(self, peer: str) -> None:
