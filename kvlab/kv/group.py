@@ -80,6 +80,7 @@ class Group:
         "done",
         "found",
         "gid",
+        "heavy_bytes",
         "metas",
         "missing",
         "nacked",
@@ -118,6 +119,7 @@ class Group:
         self.degraded = route.degraded and not strict
         self.nacked = 0  # the newest epoch by which a replica refused the group
         self.tries = 0
+        self.heavy_bytes = 0  # of large values
         self.reissue = False  # a second round above a newer version: there is no third
         self.found: dict[int, tuple[int, Value | None]] | None = None  # newer than what was held
         self.missing: dict[int, int] | None = None  # deletes: how many replicas held nothing

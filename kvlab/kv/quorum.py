@@ -26,6 +26,8 @@ from kvlab.wire.peer import DELETE, READ, STALE, FrameError, encode_raw, is_vers
 
 FOLLOWUP_US = 500_000  # the time a delete's second round gets beyond the first
 RETRIES_MAX = 3  # how often a group is routed again after a replica knew a newer map: the hop limit
+HEAVY_VALUE_BYTES = 64 * 1024  # smaller values are not counted: a turn brings few megabytes of them
+HEAVY_GROUP_BYTES = 8 * 1024 * 1024  # a group of large values ends here, so that frames stay small
 OPEN_GROUPS_MAX = 20_000  # beyond it clients are told BUSY
 _SAID_TYPES = (str, bytes, bool, type(None))
 
@@ -62,7 +64,7 @@ class Quorum:
     def group(self, route: Route, deadline_us: int) -> Group:
         """Return the open group of this turn at the default level."""
         group = route.group
-        if group is None:
+        if group is None or group.heavy_bytes > HEAVY_GROUP_BYTES:
             # Reads and writes share a group, so that a pipeline keeps its order at the replicas.
             group = route.group = self._new(route, max(route.r, route.w), deadline_us, strict=False)
         return group
@@ -110,6 +112,10 @@ class Quorum:
             held = table.ranges[place][key][0]
             if held > version:
                 group.overtake(len(group.owners), held)
+        if value is not None and value is not READ and value is not DELETE:
+            size = len(value)
+            if size > HEAVY_VALUE_BYTES:
+                group.heavy_bytes += size
         group.ops += (key, version, value)
         group.owners.append((batch, index))
 

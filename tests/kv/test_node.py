@@ -4,6 +4,7 @@ import pytest
 from world import World
 
 from kvlab.wire.json_lines import Request
+from kvlab.wire.peer import FrameReader
 
 
 @pytest.fixture
@@ -239,3 +240,15 @@ def test_one_node_alone_is_a_cluster_of_one() -> None:
     assert world.get("server1", "k") == "v"
     assert world.delete("server1", "k").status == "SUCCESS"
     assert world.get("server1", "k") is None
+
+
+def test_large_values_of_one_turn_travel_in_several_frames(world: World) -> None:
+    value = "x" * 6_000_000
+    batch = world.submit("server1", *(Request("SET", f"k{n}", value) for n in range(6)))
+    world.collect()
+
+    [wire] = [world.wires["server1", "server2"]]
+    assert sum(map(len, wire)) > 36_000_000
+    assert max(len(body) for data in wire for body in FrameReader().feed(data)) < 30_000_000
+    world.run()
+    assert [reply.status for reply in world.replies(batch)] == ["SUCCESS"] * 6
