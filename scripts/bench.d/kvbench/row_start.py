@@ -159,8 +159,9 @@ def _many(bench: Bench, runner: asyncio.Runner, host: LocalHost) -> None:
 def _mesh(bench: Bench, runner: asyncio.Runner, host: LocalHost) -> None:
     """Start one cluster of fifty nodes; it is for information, so its failure is a note."""
     bench.say(f"one cluster of {MANY}")
+    rounds = 1 if bench.quick else MESH_ROUNDS
     try:
-        took_ms = [runner.run(_cluster_ms(bench, MANY, host)) for _ in range(MESH_ROUNDS)]
+        took_ms = [runner.run(_cluster_ms(bench, MANY, host)) for _ in range(rounds)]
     except KvlabError as error:
         bench.note(f"start: a cluster of {MANY} did not come up: {error.message.splitlines()[0]}")
         return
