@@ -93,7 +93,7 @@ def _timed(bench: Bench, once: Callable[[], None]) -> Sample:
 
 def _theory(bench: Bench, size: int) -> None:
     ranges = RANGES[size]
-    shape = f"{size} nodes, {ranges} ranges, 3 copies"
+    shape = f"{size} nodes, {ranges} ranges"
     joined = plan(_names(size), add=1, replication=3, range_count=ranges).ranges
     left = plan(_names(size), remove=["server2"], replication=3, range_count=ranges).ranges
     assert joined is not None

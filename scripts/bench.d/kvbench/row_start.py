@@ -163,7 +163,7 @@ def _mesh(bench: Bench, runner: asyncio.Runner, host: LocalHost) -> None:
     try:
         took_ms = [runner.run(_cluster_ms(bench, MANY, host)) for _ in range(rounds)]
     except KvlabError as error:
-        bench.note(f"start: a cluster of {MANY} did not come up: {error.message.splitlines()[0]}")
+        bench.note(f"start: a cluster of {MANY} did not come up: {error.message.partition(';')[0]}")
         return
     what = f"one cluster of {MANY}, all acknowledging"
     bench.lines.append(Line("start", what, "ms", took_ms))
