@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 
-from kvlab.errors import InfraError, KvlabError, PortTakenError
+from kvlab.errors import InfraError, KvlabError, PortTakenError, UsageError
 from kvlab.live.options import NodeOptions
 from kvlab.live.server import BACKLOG, Server
 
@@ -68,7 +68,13 @@ async def _serve(options: NodeOptions, listener: socket.socket) -> int:
 def _listen(options: NodeOptions) -> socket.socket:
     """Return a listening socket: the one that was inherited, or a new one."""
     if options.listen_fd is not None:
-        listener = socket.socket(fileno=options.listen_fd)
+        try:
+            listener = socket.socket(fileno=options.listen_fd)
+            listener.getsockname()
+        except OSError as error:
+            raise UsageError(
+                f"--listen-fd {options.listen_fd} is no listening socket: {error.strerror}"
+            ) from error
         listener.setblocking(False)
         return listener
     try:

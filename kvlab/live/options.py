@@ -7,6 +7,7 @@ programs too: `-id server1 -addr localhost:8081 -join localhost:8081`.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from kvlab.errors import UsageError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ID_LENGTH_MAX = 64
+NAME_LENGTH_MAX = 64  # of a cluster and of a rack
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{ID_LENGTH_MAX - 1}}}")
+_PORT = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def split_address(text: str, what: str = "address") -> tuple[str, int]:
     """Return (host, port) of "host:port"; raises UsageError that says what to write."""
     host, colon, port = text.rpartition(":")
     host = host.strip("[]")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise UsageError(f"{what} {text!r} is not host:port", hint="write, e.g., localhost:8081")
     return host, int(port)
 
@@ -56,16 +60,20 @@ def parse(argv: Sequence[str]) -> NodeOptions:
             f"--addr {host}: this version listens on loopback only, as it has no passwords yet",
             hint="use localhost:PORT",
         )
-    name = given["id"]
-    if not name or len(name) > ID_LENGTH_MAX or any(mark in name for mark in " ,|=:"):
-        raise UsageError(f"--id {name!r}: use 1 to {ID_LENGTH_MAX} letters, digits, - or _")
+    _check_id("--id", given["id"])
+    for flag, least in (("cluster", 1), ("rack", 0)):
+        if not least <= len(given[flag]) <= NAME_LENGTH_MAX:
+            raise UsageError(f"--{flag}: write {least} to {NAME_LENGTH_MAX} characters")
     for seed in given["join"]:
         split_address(seed, "--join")
-    initial = []
+    initial: list[tuple[str, str]] = []
     for item in filter(None, given.pop("initial").split(",")):
         member, equals, address = item.partition("=")
         if not equals:
             raise UsageError(f"--initial: {item!r} is not id=host:port")
+        _check_id("--initial", member)
+        if member in dict(initial):
+            raise UsageError(f"--initial names {member} twice; give each node its own id")
         split_address(address, "--initial")
         initial.append((member, address))
     if given["advertise"]:
@@ -74,6 +82,12 @@ def parse(argv: Sequence[str]) -> NodeOptions:
     options = NodeOptions(host=host, port=port, initial=tuple(initial), **given)
     _check_numbers(options)
     return options
+
+
+def _check_id(flag: str, name: str) -> None:
+    if not _ID.fullmatch(name):
+        advice = f"use 1 to {ID_LENGTH_MAX} letters, digits, - or _"
+        raise UsageError(f"{flag} {name[:80]!r}: {advice}")
 
 
 def _check_numbers(options: NodeOptions) -> None:
@@ -86,6 +100,9 @@ def _check_numbers(options: NodeOptions) -> None:
             raise UsageError(f"{name} {value}: write a number from 1 to {options.replication}")
     if not 0 < options.weight <= 1000:
         raise UsageError(f"--weight {options.weight}: write a number above 0, at most 1000")
+    for name, fd in (("--listen-fd", options.listen_fd), ("--ready-fd", options.ready_fd)):
+        if fd is not None and fd < 0:
+            raise UsageError(f"{name} {fd}: write the number of an open file")
 
 
 def _parser() -> argparse.ArgumentParser:

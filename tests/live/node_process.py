@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 START_SECONDS_MAX = 20.0
 WAIT_SECONDS_MAX = 20.0
@@ -40,7 +40,7 @@ class Wire:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
         self._rest = b""
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,12 +86,12 @@ class Wire:
 class NodeProcess:
     """One node in a process of its own; `port` is where it listens."""
 
-    def __init__(self, name: str, log: Path, *flags: str, port: int = 0, addr: str = "") -> None:
+    def __init__(self, name: str, log: Path, *flags: str, port: int = 0, dash: str = "--") -> None:
         self.id = name
         self.log_file = log
         read_end, write_end = os.pipe()
-        addr = addr or f"127.0.0.1:{port}"
-        argv = [sys.executable, "-m", "kvlab.live", "--id", name, "--addr", addr, *flags]
+        addr = f"127.0.0.1:{port}"
+        argv = [sys.executable, "-m", "kvlab.live", f"{dash}id", name, f"{dash}addr", addr, *flags]
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
                 [*argv, "--ready-fd", str(write_end)],
@@ -184,15 +184,15 @@ class Cluster:
         self.nodes: dict[str, NodeProcess] = {}
         self._all: list[NodeProcess] = []
 
-    def begin(self, name: str, *flags: str, port: int = 0, addr: str = "") -> NodeProcess:
+    def begin(self, name: str, *flags: str, port: int = 0, dash: str = "--") -> NodeProcess:
         """Start a node and do not wait for it."""
-        node = NodeProcess(name, self.folder / f"{name}.log", *flags, port=port, addr=addr)
+        node = NodeProcess(name, self.folder / f"{name}.log", *flags, port=port, dash=dash)
         self._all.append(node)
         return node
 
-    def start(self, name: str, *flags: str, port: int = 0, addr: str = "") -> NodeProcess:
+    def start(self, name: str, *flags: str, port: int = 0, dash: str = "--") -> NodeProcess:
         """Start a node and wait until it listens."""
-        node = self.nodes[name] = self.begin(name, *flags, port=port, addr=addr).wait_listening()
+        node = self.nodes[name] = self.begin(name, *flags, port=port, dash=dash).wait_listening()
         return node
 
     def found(self, count: int, *flags: str) -> list[NodeProcess]:
