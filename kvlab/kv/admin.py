@@ -75,7 +75,8 @@ class Admin:
             "ranges": held,
             "moving": self.transfers.moving + len(self.transfers.ready),
             "giving": self.transfers.giving,
-            "counters": dict(state.counters) | {"skewed_clocks": state.clock.refused},
+            "counters": dict(state.counters)
+            | {"requests": state.requests, "skewed_clocks": state.clock.refused},
         }
 
     def _map(self, _request: Request, _now_us: int) -> Answer:

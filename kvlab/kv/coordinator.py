@@ -51,6 +51,8 @@ class Coordinator:
         self.quorum = quorum
         self._admin = admin
         self._starting = starting
+        self._stamp_ms = 0
+        self._stamp_text = ""
 
     def receive(
         self,
@@ -66,8 +68,8 @@ class Coordinator:
         `uniform`: all items are Requests of the casing `camel`.
         """
         state = self.state
-        batch = Batch(conn, rfc3339(now_us), camel=camel)
-        state.counters["requests"] += len(items)
+        batch = Batch(conn, self._stamp(now_us), camel=camel)
+        state.requests += len(items)
         if not uniform or not state.routes:
             for item in items:
                 self._general(batch, item, now_us)
@@ -87,10 +89,10 @@ class Coordinator:
         Where nobody else must be asked, return the bytes of all replies.
         """
         state = self.state
-        state.counters["requests"] += len(items)
+        state.requests += len(items)
         if state.solo:
-            return serve_alone(state, items, now_us, rfc3339(now_us), camel=camel)
-        batch = Batch(conn, rfc3339(now_us), camel=camel)
+            return serve_alone(state, items, now_us, self._stamp(now_us), camel=camel)
+        batch = Batch(conn, self._stamp(now_us), camel=camel)
         if state.routes:
             for request in items:
                 self._plain(batch, request, now_us)
@@ -101,6 +103,13 @@ class Coordinator:
                 batch.replies.append(tell)
             batch.plain = False
         return batch
+
+    def _stamp(self, now_us: int) -> str:
+        """Return the time as text; one millisecond's is made once."""
+        now_ms = now_us // 1000
+        if now_ms != self._stamp_ms:
+            self._stamp_ms, self._stamp_text = now_ms, rfc3339(now_us)
+        return self._stamp_text
 
     # -- the default level ----------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class State:
     solo: bool = False  # this node alone holds every range
     fence: list[int] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
+    requests: int = 0  # of clients, in all
     log: Callable[[str], None] = lambda _line: None
     table: Table = field(init=False)
     shift: int = field(init=False)  # slot >> shift = range

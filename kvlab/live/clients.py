@@ -76,9 +76,11 @@ class ClientConnection(asyncio.Protocol):
         reader, server = self.reader, self.server
         node = server.node
         plain = reader.plain(data)
-        if plain is not None:
-            if plain:
-                done = node.receive_plain(self, plain, server.now_us(), camel=reader.camel)
+        if plain:
+            done = node.receive_plain(self, plain, server.now_us(), camel=reader.camel)
+            if type(done) is bytes and not self.queue:
+                self._write(done)
+            else:
                 self._take(done)
             return
         items = reader.feed(data)
@@ -97,12 +99,8 @@ class ClientConnection(asyncio.Protocol):
     def _take(self, batch: Batch | bytes) -> None:
         """Write a batch that has ended, or queue it until it has."""
         queue = self.queue
-        if type(batch) is bytes:
-            if not queue:
-                self._write(batch)
-                return
+        if isinstance(batch, bytes):
             batch = Batch.of(self, batch)
-        assert isinstance(batch, Batch)
         if not queue and not batch.pending:
             self._write(batch.encode())
         else:
@@ -136,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
         transport.write(data)
         if self.closing and not self.queue:
             transport.close()
-        elif transport.get_write_buffer_size() > WRITE_BYTES_MAX:
+        elif self._write_paused and transport.get_write_buffer_size() > WRITE_BYTES_MAX:
             self.server.log.warning("a client that does not read its replies was cut off")
             transport.abort()
 
