@@ -11,6 +11,17 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
+class Founder:
+    """A founding member as every other one is told of it."""
+
+    id: str
+    advertise: str
+    address: str
+    weight: float
+    rack: str
+
+
+@dataclass(frozen=True)
 class NodeStart:
     """Everything about one start of one node; addresses are "host:port"."""
 
@@ -19,8 +30,8 @@ class NodeStart:
     host: str
     port: int
     advertise: str
-    initial: tuple[tuple[str, str], ...]
-    """Every founding member with its advertised address; empty for a node that joins."""
+    initial: tuple[Founder, ...]
+    """Every founding member, this one included; empty for a node that joins."""
     join: tuple[str, ...]
     """Advertised addresses of living members, for a node that joins."""
     replication: int
@@ -28,7 +39,7 @@ class NodeStart:
     write_quorum: int
     ranges: int
     weight: float
-    rack: str | None
+    rack: str
     data_dir: str
     log_level: str
 

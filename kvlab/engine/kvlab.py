@@ -6,11 +6,14 @@ It does not hold the node's logic; `kvlab.live.node` is imported only where a no
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 from kvlab.engine.base import NodeStart, Program
 from kvlab.engine.jsonline import ASK_TIMEOUT_S, ask
 from kvlab.errors import ClientError
+from kvlab.ring.change import first_map
+from kvlab.ring.cluster_map import Member
 
 # The first question waits in the node's accept queue until it is served, so these pauses only
 # count for a node that serves and says "not yet", or that refuses.
@@ -34,15 +37,16 @@ class KvlabEngine:
             "host": start.host,
             "port": start.port,
             "join": start.join,
-            "initial": start.initial,
+            "initial": [(one.id, one.advertise) for one in start.initial],
+            "first_map": _first_map(start) if start.initial else None,
+            "r": start.read_quorum,
+            "w": start.write_quorum,
             "advertise": start.advertise,
             "cluster": start.cluster,
             "replication": start.replication,
             "ranges": start.ranges,
             "weight": start.weight,
-            "r": start.read_quorum,
-            "w": start.write_quorum,
-            "rack": start.rack or "",
+            "rack": start.rack,
             "log_level": start.log_level,
         }
         return Program(entry=self.entry, payload=payload)
@@ -84,6 +88,30 @@ class KvlabEngine:
         if status.get("moving"):
             return False
         return node in await self.members(host, port)
+
+
+def _first_map(start: NodeStart) -> dict[str, Any]:
+    """Return the map that all founders begin with, as builtins."""
+    members = tuple(
+        Member(
+            id=one.id,
+            number=0,
+            address=one.advertise,
+            client_address=one.address,
+            weight=one.weight,
+            rack=one.rack,
+        )
+        for one in start.initial
+    )
+    return _map_of(start.cluster, members, start.replication, start.ranges)
+
+
+@lru_cache(maxsize=4)
+def _map_of(
+    cluster: str, members: tuple[Member, ...], replication: int, ranges: int
+) -> dict[str, Any]:
+    """Make the map once for all nodes of a start: it is work that each would do again."""
+    return first_map(cluster, members, replication, ranges).to_builtins()
 
 
 def run_node(payload: dict[str, Any], listen_fd: int) -> int:

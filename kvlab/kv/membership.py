@@ -28,7 +28,7 @@ from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring import change
 from kvlab.ring.cluster_map import ClusterMap
-from kvlab.wire.peer import Hello
+from kvlab.wire.peer import Hello, encode_raw
 
 CHANGES_MAX = 1000  # remembered changes of the map
 HOPS_MAX = 2  # of a join or leave on its way to the driver
@@ -46,6 +46,7 @@ class Membership:
         self.changes: deque[dict[str, Any]] = deque(maxlen=CHANGES_MAX)
         self.refused = ""  # why the cluster will not have this node
         self._on_map = on_map
+        self._digest = ""  # of the present map
         self._met: set[str] = set()  # founding members met in this life
         self._returning = False
         self._alone = False
@@ -124,7 +125,7 @@ class Membership:
     def _found(self, now_us: int) -> None:
         settings = self.state.settings
         founders = settings.initial or ((settings.id, settings.address),)
-        first = change.first_map(
+        first = settings.first_map or change.first_map(
             settings.cluster, founders, settings.replication, settings.range_count
         )
         self.adopt(first, now_us)
@@ -151,8 +152,10 @@ class Membership:
         if new.cluster != settings.cluster or new.range_count != settings.range_count:
             state.log(f"a map of another cluster was ignored: {new.cluster!r}")
             return False
-        if old is not None and (new.epoch, new.digest()) <= (old.epoch, old.digest()):
+        digest = new.digest()
+        if old is not None and (new.epoch, digest) <= (old.epoch, self._digest):
             return False
+        self._digest = digest
         for index, place in enumerate(new.ranges):
             if old is None or place != old.ranges[index]:
                 state.fence[index] = new.epoch
@@ -204,15 +207,22 @@ class Membership:
         told = None
         for link in state.up.values():
             if max(link.epoch, link.told) < state.map.epoch:
-                told = told or ["map", state.map.to_builtins()]
+                if told is None:
+                    body = encode_raw(state.map.to_builtins())
+                    told = ["map", state.map.epoch, self._digest, body]
                 link.controls.append(told)
                 link.told = state.map.epoch
 
     # -- messages -------------------------------------------------------------------------------
 
-    def on_map(self, body: Any, now_us: int) -> None:
-        """Take a peer's map; raises ValueError if it is none."""
-        self.adopt(ClusterMap.from_builtins(body), now_us)
+    def on_map(self, epoch: int, digest: str, body: Any, now_us: int) -> None:
+        """Take a peer's map, if it is newer; raises ValueError if it is none.
+
+        `epoch` and `digest` spare the look into maps that are known already: in a large cluster
+        every peer sends one.
+        """
+        if (epoch, digest) > (self.state.epoch, self._digest):
+            self.adopt(ClusterMap.from_builtins(body), now_us)
 
     def on_join(self, link: Link, info: Any, hops: int) -> None:
         """A node asks to be taken in, itself or through another member; ValueError if it is none."""

@@ -136,7 +136,8 @@ class Node:
         state.up[hello.node] = link
         self.membership.met(link, hello, now_us)
         state.rebuild()
-        self.membership.spread()
+        if hello.epoch:  # a founder makes its own first map; the next tick tells those who do not
+            self.membership.spread()
         self.transfers.on_link_up(link, was_known=was_known)
         self.transfers.advance()
         if not self.membership.is_member:
@@ -217,8 +218,8 @@ class Node:
         """Dispatch one rare message of a peer."""
         membership = self.membership
         match control:
-            case ["map", body]:
-                membership.on_map(body, now_us)
+            case ["map", int(epoch), str(digest), body]:
+                membership.on_map(epoch, digest, body, now_us)
             case ["join", info, int(hops)] if hops >= 0:
                 membership.on_join(link, info, hops)
             case ["leave", str(member), int(hops)] if hops >= 0:

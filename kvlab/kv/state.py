@@ -12,8 +12,9 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kvlab.kv.group import Route
 from kvlab.kv.link import Link
@@ -21,6 +22,9 @@ from kvlab.kv.version import Clock
 from kvlab.ring.cluster_map import ClusterMap, Member
 from kvlab.ring.slot import SLOT_COUNT, slot_of
 from kvlab.storage.memory import Table, Value
+
+Places = tuple[tuple[str, ...], tuple[str, ...] | None]
+"""Who holds a range and who will, each in the order of ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Settings:
     weight: float = 1.0
     rack: str = ""
     initial: tuple[tuple[str, str], ...] = ()  # (id, address) of every founding member
+    first_map: ClusterMap | None = None  # what founders begin with, where it was made for them
     timeout_us: int = 1_000_000  # of one client operation
 
 
@@ -57,10 +62,13 @@ class State:
     counters: Counter[str] = field(default_factory=Counter)
     requests: int = 0  # of clients, in all
     log: Callable[[str], None] = lambda _line: None
+    _sets_of: ClusterMap | None = None  # the map of which `_sets` was made
+    _sets: list[Places] = field(default_factory=list)  # per range
     table: Table = field(init=False)
     shift: int = field(init=False)  # slot >> shift = range
     serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
+    rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py
 
     def __post_init__(self) -> None:
         self.table = Table(self.settings.range_count)
@@ -123,15 +131,12 @@ class State:
             self.routes = []
             return
         up = {one.id: self.up[one.id] for one in self.map.members if self.is_current(one)}
-        shared: dict[tuple[tuple[str, ...], tuple[str, ...] | None], Route] = {}
+        if self._sets_of is not self.map:
+            self._sets_of, self._sets = self.map, _sets(self.map)
+        shared: dict[Places, Route] = {}
         settings = self.settings
         routes = []
-        for state in self.map.ranges:
-            # The order of replicas does not matter to a quorum: one route for one set.
-            key = (
-                tuple(sorted(state.replicas)),
-                None if state.next is None else tuple(sorted(state.next)),
-            )
+        for key in self._sets:
             route = shared.get(key)
             if route is None:
                 route = shared[key] = Route(
@@ -140,3 +145,11 @@ class State:
             routes.append(route)
         self.routes = routes
         self.solo = all(route.solo for route in shared.values())
+
+
+def _sets(current: ClusterMap) -> list[Places]:
+    """Return the places of every range. The order of replicas does not matter to a quorum."""
+    return [
+        (tuple(sorted(one.replicas)), None if one.next is None else tuple(sorted(one.next)))
+        for one in current.ranges
+    ]

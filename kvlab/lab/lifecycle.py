@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kvlab.engine.base import Engine, NodeStart
+from kvlab.engine.base import Engine, Founder, NodeStart
 from kvlab.errors import InfraError, KvlabError
 from kvlab.lab import procs, restart
 from kvlab.lab.events import EventLog
@@ -172,7 +172,11 @@ class Lifecycle:
 
     def _start_of(self, member: Member) -> NodeStart:
         others = [one for one in self.members.values() if one.child is not None]
-        founders = tuple((one.id, one.advertise) for one in self.members.values() if one.founder)
+        founders = tuple(
+            Founder(one.id, one.advertise, one.address, one.spec.weight, one.spec.rack or "")
+            for one in self.members.values()
+            if one.founder
+        )
         return NodeStart(
             id=member.id,
             cluster=self.spec.name,
@@ -186,7 +190,7 @@ class Lifecycle:
             write_quorum=self.spec.replication.w,
             ranges=self.spec.ranges,
             weight=member.spec.weight,
-            rack=member.spec.rack,
+            rack=member.spec.rack or "",
             data_dir=str(self._directory.node_data(member.id)),
             log_level=self.spec.log.level,
         )

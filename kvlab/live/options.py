@@ -10,6 +10,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kvlab.errors import UsageError
 
@@ -22,7 +23,11 @@ _PORT = re.compile("[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """The options of one node; `initial` holds (id, "host:port") of every founding member."""
+    """The options of one node; `initial` holds (id, "host:port") of every founding member.
+
+    `first_map` may give the map that the founders begin with (as `ClusterMap.to_builtins`), with
+    weights and racks; without it each makes one of equal members by itself.
+    """
 
     id: str
     host: str = "127.0.0.1"
@@ -40,6 +45,7 @@ class NodeOptions:
     listen_fd: int | None = None
     ready_fd: int | None = None
     log_level: str = "info"
+    first_map: dict[str, Any] | None = None
 
 
 def split_address(text: str, what: str = "address") -> tuple[str, int]:

@@ -16,6 +16,7 @@ from kvlab.kv.state import Settings
 from kvlab.live.clients import ClientConnection
 from kvlab.live.options import NodeOptions
 from kvlab.live.peers import Peers
+from kvlab.ring.cluster_map import ClusterMap
 
 if TYPE_CHECKING:
     import socket
@@ -53,6 +54,9 @@ class Server:
                 weight=options.weight,
                 rack=options.rack,
                 initial=options.initial,
+                first_map=ClusterMap.from_builtins(options.first_map)
+                if options.first_map
+                else None,
             ),
             self.now_us(),
         )
@@ -94,7 +98,7 @@ class Server:
         if self._server is not None:
             self._server.close()
         deadline = self._loop.time() + DRAIN_SECONDS_MAX
-        while any(client.queue for client in self.clients) and self._loop.time() < deadline:
+        while any(client.busy for client in self.clients) and self._loop.time() < deadline:
             self._flush()
             await asyncio.sleep(0.005)
         for client in list(self.clients):
