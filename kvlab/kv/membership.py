@@ -303,8 +303,10 @@ class Membership:
         if state.left:
             return
         if not self.is_member:
-            if state.map is None and not self._returning and state.settings.initial:
-                return  # a founder waits for a majority
+            if state.settings.initial and not self._returning:
+                me = state.me
+                if state.map is None or (me is not None and me.incarnation == 1):
+                    return  # a founder waits for a majority of founders, not for a place
             self._ask_to_join()
             self._found_anew(now_us)
             return

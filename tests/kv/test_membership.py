@@ -316,3 +316,23 @@ def test_a_joiner_of_a_founders_name_is_no_founder() -> None:
     world.settle()
 
     _check(world, data)
+
+
+def test_a_founder_that_gets_the_map_early_does_not_ask_to_join() -> None:
+    # Found by a start of 50 nodes: the map came before a majority was met, and the founder was
+    # taken for one that had come back.
+    world = World(5, found=False)
+    for a, b in (("server1", "server2"), ("server1", "server3"), ("server2", "server3")):
+        world.connect(a, b)
+    world.run()
+    assert world.nodes["server1"].membership.is_member
+    world.connect("server1", "server5")
+    world.tick(3)
+    assert _map(world, "server5").epoch == 1
+    assert not world.nodes["server5"].membership.is_member
+
+    world.mesh()
+    world.tick(3)
+
+    assert _map(world, "server1").epoch == 1
+    assert all(node.membership.is_ready for node in world.nodes.values())
