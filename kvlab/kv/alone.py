@@ -11,11 +11,11 @@ from binascii import crc_hqx
 from collections.abc import Sequence
 from typing import Any
 
-from kvlab.kv.answer import MISSING, as_text, failure
+from kvlab.kv.answer import LIGHT_BYTES_MAX, MISSING, REPLY_BYTES_MAX, as_text, failure
 from kvlab.kv.state import State
 from kvlab.kv.version import STEP
 from kvlab.ring.slot import slot_of
-from kvlab.storage.memory import Record, Table
+from kvlab.storage.memory import Record
 from kvlab.wire.json_lines import (
     PlainRequest,
     encode_fragments,
@@ -25,7 +25,6 @@ from kvlab.wire.json_lines import (
 )
 
 NO_VALUE = 'SET needs a "value" that is a string'
-PREPARED_BYTES_MAX = 4096  # of a value whose reply is kept ready beside it
 
 # What a run of replies is made of.
 _FOUND = 0  # fragments of values
@@ -36,15 +35,20 @@ _FAILED = 2  # full replies
 def serve_alone(
     state: State, items: Sequence[PlainRequest], now_us: int, stamp: str, *, camel: bool
 ) -> bytes:
-    """Do a batch and return its replies, in order. Nothing here may raise half way."""
+    """Do a batch and return its replies, in order. Nothing here may raise half way.
+
+    What would make the replies heavier than REPLY_BYTES_MAX is left in `state.rest`.
+    """
     table, shift = state.table, state.shift
     ranges, sizes = table.ranges, table.sizes
     version = 0  # of the last write; a batch that only reads takes none
     parts: list[bytes] = []
     run: list[Any] = []
     running = _FOUND
+    heavy_bytes = 0
     piece: Any
-    for request in items:
+    each = iter(items)
+    for request in each:
         text = request.key
         key = text.encode()
         # 123 is "{": looking for a number in bytes is many times faster than for b"{".
@@ -57,6 +61,10 @@ def serve_alone(
                 wanted, piece = _FOUND, record[2]
                 if piece is None or camel:
                     piece = _prepare(ranges[index], text, key, record, camel=camel)
+                    heavy_bytes += len(piece)
+                    if heavy_bytes > REPLY_BYTES_MAX:
+                        state.rest = list(each)  # this one is the last of the batch
+                        state.requests -= len(state.rest)
             else:
                 wanted, piece = _FAILED, failure(text, "NOT_FOUND", MISSING, stamp, camel=camel)
         else:
@@ -70,7 +78,7 @@ def serve_alone(
                     ranges[index][key] = (version, value, None)
                 wanted, piece = _DONE, text
             else:
-                wanted, piece = _unusual(table, request, index, key, version, stamp)
+                wanted, piece = _unusual(state, request, index, key, version, stamp)
         if wanted != running:
             if run:
                 parts.append(_write(run, running, stamp, camel=camel))
@@ -82,11 +90,12 @@ def serve_alone(
 
 
 def _unusual(
-    table: Table, request: PlainRequest, index: int, key: bytes, version: int, stamp: str
+    state: State, request: PlainRequest, index: int, key: bytes, version: int, stamp: str
 ) -> tuple[int, Any]:
     """Do a DELETE, or refuse a SET without a value."""
-    text, camel = request.key, request.camel
+    text, camel, table = request.key, request.camel, state.table
     if request.type == "SET":
+        state.counters["bad_requests"] += 1
         return _FAILED, failure(text, "BAD_REQUEST", NO_VALUE, stamp, camel=camel)
     record = table.get(index, key)
     if record is None or record[1] is None:
@@ -111,6 +120,6 @@ def _prepare(
     version, value, _ = record
     assert value is not None
     piece = fragment(text, as_text(value), camel)
-    if not camel and len(value) <= PREPARED_BYTES_MAX:
+    if not camel and len(value) <= LIGHT_BYTES_MAX:
         records[key] = (version, value, piece)
     return piece

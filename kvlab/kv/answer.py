@@ -16,12 +16,14 @@ from kvlab.wire.json_lines import Reply, encode_fragments, encode_replies, fragm
 _encode = msgspec.json.Encoder().encode
 
 MISSING = "Key does not exist"
+REPLY_BYTES_MAX = 4 * 1024 * 1024  # of values in one batch; what was asked beyond them waits
+LIGHT_BYTES_MAX = 4096  # values up to this are not counted: a read of a socket asks for few enough
 
 
 class Batch:
     """The replies to one read of a client's socket; they leave together, in order."""
 
-    __slots__ = ("camel", "conn", "pending", "plain", "replies", "stamp", "whole")
+    __slots__ = ("camel", "conn", "heavy_bytes", "pending", "plain", "replies", "stamp", "whole")
 
     def __init__(self, conn: Any, stamp: str, *, camel: bool) -> None:
         self.conn = conn  # opaque: the shell's connection
@@ -30,6 +32,7 @@ class Batch:
         self.replies: list[bytes | Reply] = []
         self.plain = True  # nothing but fragments in `replies`
         self.pending = 0  # operations that wait for a quorum
+        self.heavy_bytes = 0  # of large values in the replies
         self.whole = b""  # all replies, where they were made as bytes at once
 
     @classmethod
@@ -37,6 +40,7 @@ class Batch:
         """Return a batch that has ended, from all its replies."""
         batch = cls(conn, "", camel=False)
         batch.whole = data
+        batch.heavy_bytes = len(data)
         return batch
 
     def acknowledge(self, key: str) -> None:
@@ -54,6 +58,8 @@ class Batch:
             self.fail(index, key, "NOT_FOUND", MISSING)
             return
         text = as_text(value)
+        if len(text) > LIGHT_BYTES_MAX:
+            self.heavy_bytes += len(text)
         reply = self.replies[index]
         if isinstance(reply, bytes):
             self.replies[index] = fragment(key, text, self.camel)

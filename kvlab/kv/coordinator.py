@@ -9,16 +9,18 @@ Invariants:
    its versions, and a request that is routed again writes nothing twice.
 2. Every request gets exactly one reply, at its place in its batch.
 3. An error other than UNKNOWN means that nothing happened.
+4. A batch holds about REPLY_BYTES_MAX of values. What was asked beyond them is left in `state.rest`,
+   not begun, for the shell to hand in again when the client has taken what came before.
 """
 
 from __future__ import annotations
 
 from binascii import crc_hqx
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kvlab.kv.alone import NO_VALUE, serve_alone
-from kvlab.kv.answer import Batch, failure, success
+from kvlab.kv.answer import REPLY_BYTES_MAX, Batch, failure, success
 from kvlab.kv.group import Group, Route
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
@@ -35,6 +37,7 @@ from kvlab.wire.peer import DELETE, READ
 TIMEOUT_MS_MAX = 60_000
 NAMESPACES = ("", "eventual")
 DATA_VERBS = ("GET", "SET", "DELETE")
+WRONG_CODES = ("BAD_REQUEST", "BAD_TYPE", "WRONG_MODE")  # the request's own fault
 
 
 class Coordinator:
@@ -70,15 +73,15 @@ class Coordinator:
         state = self.state
         batch = Batch(conn, self._stamp(now_us), camel=camel)
         state.requests += len(items)
-        if not uniform or not state.routes:
-            for item in items:
-                self._general(batch, item, now_us)
-            return batch
-        for request in items:
-            if isinstance(request, Request) and _is_plain(request):
-                self._plain(batch, request, now_us)
+        general = not uniform or not state.routes
+        each = iter(items)
+        for item in each:
+            if not general and isinstance(item, Request) and _is_plain(item):
+                self._plain(batch, item, now_us)
             else:
-                self._general(batch, request, now_us)
+                self._general(batch, item, now_us)
+            if batch.heavy_bytes > REPLY_BYTES_MAX:
+                self._leave(each)
         return batch
 
     def receive_plain(
@@ -94,8 +97,11 @@ class Coordinator:
             return serve_alone(state, items, now_us, self._stamp(now_us), camel=camel)
         batch = Batch(conn, self._stamp(now_us), camel=camel)
         if state.routes:
-            for request in items:
+            each = iter(items)
+            for request in each:
                 self._plain(batch, request, now_us)
+                if batch.heavy_bytes > REPLY_BYTES_MAX:
+                    self._leave(each)
         else:
             for request in items:
                 error = self._starting()
@@ -103,6 +109,11 @@ class Coordinator:
                 batch.replies.append(tell)
             batch.plain = False
         return batch
+
+    def _leave(self, rest: Iterator[Any]) -> None:
+        """Leave requests to the shell, because their batch is heavy enough."""
+        self.state.rest = list(rest)
+        self.state.requests -= len(self.state.rest)
 
     def _stamp(self, now_us: int) -> str:
         """Return the time as text; one millisecond's is made once."""
@@ -129,6 +140,7 @@ class Coordinator:
             version, value = state.clock.next(now_us), DELETE
             if kind == "SET":
                 if request.value is None:
+                    state.counters["bad_requests"] += 1
                     batch.fail(len(batch.replies) - 1, text, "BAD_REQUEST", NO_VALUE)
                     return
                 value = request.value
@@ -171,6 +183,7 @@ class Coordinator:
             key = item.key or ""
             if isinstance(info, str):
                 code, _, error = info.partition(": ")
+                self._count_bad(code)
                 reply = failure(key, code, error, stamp, camel=camel)
             else:
                 reply = success(key, "", stamp, camel=camel)
@@ -187,6 +200,7 @@ class Coordinator:
         index = len(batch.replies) - 1
         code, error = self._problem(request)
         if code:
+            self._count_bad(code)
             batch.fail(index, key, code, error)
             return
         state = self.state
@@ -210,6 +224,10 @@ class Coordinator:
         version = 0 if request.type == "GET" else state.clock.next(now_us)
         value = {"GET": READ, "SET": request.value, "DELETE": DELETE}[request.type]
         self._submit(group, batch, raw, version, value)
+
+    def _count_bad(self, code: str) -> None:
+        if code in WRONG_CODES:
+            self.state.counters["bad_requests"] += 1
 
     def _problem(self, request: Request) -> tuple[str, str]:
         """Say what is wrong with a request: (code, sentence), or ("", "")."""

@@ -5,8 +5,8 @@ A connection whose first bytes are a peer's is handed to `live.peers`.
 Invariants:
 
 1. Replies leave in the order of requests; a batch leaves in one write.
-2. A client that does not read is not read from: at most WRITE_BYTES_MAX of replies wait for it, then
-   the connection ends.
+2. A client that does not read is not read from, and what it asked for is not begun: about
+   WRITE_BYTES_HIGH of replies and one batch (kv/coordinator.py) wait for it.
 3. What a client does, or its going away, never raises into another's callbacks.
 """
 
@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from kvlab.kv.answer import Batch
+from kvlab.kv.answer import REPLY_BYTES_MAX, Batch
 from kvlab.wire.json_lines import JsonReader, Refusal
 from kvlab.wire.sniff import Protocol, sniff
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kvlab.live.server import Server
 
 BATCHES_MAX = 256  # batches under way per connection; beyond it nothing more is read
-WRITE_BYTES_MAX = 64 * 1024 * 1024
+WRITE_BYTES_HIGH = 1024 * 1024  # of replies that the socket has not taken: no more are made
 PARTIAL_SECONDS_MAX = 30.0  # an unfinished document may wait so long for its rest
 
 _NOT_JSON = {
@@ -36,6 +37,15 @@ _NOT_JSON = {
 }
 
 
+class Held(NamedTuple):
+    """Requests that were read and wait until the client has taken the replies before theirs."""
+
+    items: Sequence[Any]
+    plain: bool
+    camel: bool
+    uniform: bool
+
+
 class ClientConnection(asyncio.Protocol):
     """A connection that was accepted."""
 
@@ -44,6 +54,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.reader = JsonReader()
         self.queue: deque[Batch] = deque()
+        self.held: deque[Held] = deque()
         self.closing = False  # close when all replies are out
         self.gone = False
         self._sniffed = False
@@ -54,13 +65,14 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=1024 * 1024)
+        self.transport.set_write_buffer_limits(high=WRITE_BYTES_HIGH)
         self.server.client_came(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client went; what it still waits for ends without being written."""
         self.gone = True
         self.queue.clear()
+        self.held.clear()
         if self._timer is not None:
             self._timer.cancel()
         self.server.client_went(self)
@@ -77,7 +89,12 @@ class ClientConnection(asyncio.Protocol):
         node = server.node
         plain = reader.plain(data)
         if plain:
+            if self.held:
+                self.held.append(Held(plain, plain=True, camel=reader.camel, uniform=True))
+                return
             done = node.receive_plain(self, plain, server.now_us(), camel=reader.camel)
+            if node.state.rest:
+                self._hold(Held(plain, plain=True, camel=reader.camel, uniform=True))
             if type(done) is bytes and not self.queue:
                 self._write(done)
             else:
@@ -88,13 +105,38 @@ class ClientConnection(asyncio.Protocol):
             last = items[-1]
             if type(last) is Refusal and last.close:
                 self.closing = True
-            self._take(
-                node.receive(
-                    self, items, server.now_us(), camel=reader.camel, uniform=reader.uniform
-                )
-            )
+            self.held.append(Held(items, plain=False, camel=reader.camel, uniform=reader.uniform))
+            if len(self.held) == 1:
+                self._begin()
         if reader.waiting_bytes or self._timer is not None:
             self._watch_partial()
+
+    def _begin(self) -> None:
+        """Begin the first of the held requests; what would be too heavy stays held."""
+        node, now_us = self.server.node, self.server.now_us()
+        begun = self.held.popleft()
+        done: Batch | bytes
+        if begun.plain:
+            done = node.receive_plain(self, begun.items, now_us, camel=begun.camel)
+        else:
+            done = node.receive(self, begun.items, now_us, camel=begun.camel, uniform=begun.uniform)
+        if node.state.rest:
+            self._hold(begun)
+        self._take(done)
+
+    def _hold(self, begun: Held) -> None:
+        """Keep what the node left of requests, as the first to go on with."""
+        state = self.server.node.state
+        self.held.appendleft(begun._replace(items=state.rest))
+        state.rest = ()
+        self._throttle()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Begin held requests where there is room for their replies again."""
+        if self.held and not self._write_paused and not self.queue and not self.gone:
+            self._begin()
+        self._throttle()
 
     def _take(self, batch: Batch | bytes) -> None:
         """Write a batch that has ended, or queue it until it has."""
@@ -105,14 +147,19 @@ class ClientConnection(asyncio.Protocol):
             self._write(batch.encode())
         else:
             queue.append(batch)
-            if len(queue) >= BATCHES_MAX:
+            if len(queue) >= BATCHES_MAX or batch.heavy_bytes > REPLY_BYTES_MAX // 4:
                 self._throttle()
         self.server.touch()
 
     def eof_received(self) -> bool:
         """The client will send nothing more; it may still read its replies."""
         self.closing = True
-        return bool(self.queue)
+        return self.busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether replies are still to be made."""
+        return bool(self.queue or self.held)
 
     def release(self) -> None:
         """Write the replies of all batches at the head of the queue that have ended."""
@@ -123,7 +170,9 @@ class ClientConnection(asyncio.Protocol):
         while queue and not queue[0].pending:
             parts.append(queue.popleft().encode())
         self._write(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._read_paused and len(queue) < BATCHES_MAX // 2:
+        if self.held:
+            self._go_on()
+        elif self._read_paused:
             self._throttle()
 
     def _write(self, data: bytes) -> None:
@@ -132,11 +181,8 @@ class ClientConnection(asyncio.Protocol):
             # uvloop raises on a write to a closing transport, into whoever's callback this is.
             return
         transport.write(data)
-        if self.closing and not self.queue:
+        if self.closing and not self.busy:
             transport.close()
-        elif self._write_paused and transport.get_write_buffer_size() > WRITE_BYTES_MAX:
-            self.server.log.warning("a client that does not read its replies was cut off")
-            transport.abort()
 
     # -- bounds ---------------------------------------------------------------------------------
 
@@ -146,12 +192,15 @@ class ClientConnection(asyncio.Protocol):
         self._throttle()
 
     def resume_writing(self) -> None:
-        """Go on reading."""
+        """Go on with what was held, and then with reading."""
         self._write_paused = False
-        self._throttle()
+        self._go_on()
 
     def _throttle(self) -> None:
-        pause = self._write_paused or len(self.queue) >= BATCHES_MAX // 2
+        queue = self.queue
+        pause = self._write_paused or bool(self.held) or len(queue) >= BATCHES_MAX // 2
+        if not pause and queue:
+            pause = sum(batch.heavy_bytes for batch in queue) > REPLY_BYTES_MAX
         if pause == self._read_paused or self.transport.is_closing():
             return
         self._read_paused = pause
@@ -174,6 +223,9 @@ class ClientConnection(asyncio.Protocol):
     def _partial_expired(self) -> None:
         self._timer = None
         if self.gone or not self.reader.waiting_bytes:
+            return
+        if self._read_paused:  # the rest may well be there: it is this node that does not read
+            self._watch_partial()
             return
         self.server.node.state.counters["partial_timeouts"] += 1
         error = f"half a document, then silence for {PARTIAL_SECONDS_MAX:g} s"

@@ -38,7 +38,7 @@ class Wire:
 
     def __init__(self, port: int, *, seconds: float = WAIT_SECONDS_MAX) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
-        self._rest = b""
+        self._rest = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -51,14 +51,15 @@ class Wire:
 
     def line(self) -> bytes:
         """Return the next line without its end; b"" when the node closed the connection."""
-        while b"\n" not in self._rest:
+        looked = 0
+        while (end := self._rest.find(b"\n", looked)) < 0:
+            looked = len(self._rest)
             data = self._receive()
             if not data:
-                rest, self._rest = self._rest, b""
-                return rest
+                return self._take(looked)
             self._rest += data
-        line, self._rest = self._rest.split(b"\n", 1)
-        return line
+        line = self._take(end + 1)
+        return line[:-1]
 
     def reply(self) -> dict[str, Any]:
         line = self.line()
@@ -71,14 +72,18 @@ class Wire:
 
     def rest(self) -> bytes:
         """Return everything until the node closes the connection."""
-        data, self._rest = self._rest, b""
         while more := self._receive():
-            data += more
+            self._rest += more
+        return self._take(len(self._rest))
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
         return data
 
     def _receive(self) -> bytes:
         try:
-            return self.socket.recv(1 << 16)
+            return self.socket.recv(1 << 20)
         except ConnectionError:
             return b""  # closed with our bytes unread: a reset is as clean as it gets
 
