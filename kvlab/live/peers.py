@@ -33,11 +33,14 @@ from kvlab.wire.peer import (
 if TYPE_CHECKING:
     from kvlab.live.server import Server
 
-HANDSHAKE_SECONDS_MAX = 1.0
+# Long, because fifty nodes that start on two cores answer late, and trying again makes it worse.
+HANDSHAKE_SECONDS_MAX = 5.0
+DIALS_MAX = 16  # handshakes under way at once
 BACKOFF_SECONDS_MIN = 0.02
 BACKOFF_SECONDS_MAX = 1.0
 # The higher id lets the lower one dial first, so that connections seldom cross.
 POLITE_SECONDS = 0.1
+POLITE_SECONDS_EACH = 0.02  # more, the more peers there are to be waited for
 # Refused for so long because another life of this node is connected, it is another process. Longer
 # than a silent connection is kept, so that a node that died behind a cut is not its own double.
 TWIN_SECONDS = 4.0
@@ -248,12 +251,16 @@ class Peers:
         if self._closed:
             return
         now = self._time()
-        for peer, address in self._wanted():
+        wanted = list(self._wanted())
+        patience = POLITE_SECONDS + POLITE_SECONDS_EACH * len(wanted)
+        for peer, address in wanted:
+            if len(self._dialing) >= DIALS_MAX:
+                return
             if address in self._dialing or (peer and peer in self.current):
                 continue
             if address not in self._next_try:
                 me = self.server.node.state.settings.id
-                polite = POLITE_SECONDS if peer and peer < me else 0.0
+                polite = patience if peer and peer < me else 0.0
                 self._next_try[address] = (now + polite, BACKOFF_SECONDS_MIN)
             if self._next_try[address][0] <= now:
                 self._dialing[address] = asyncio.get_running_loop().create_task(
@@ -297,6 +304,7 @@ class Peers:
             del self._dialing[address]
         if took:
             self._next_try[address] = (self._time(), BACKOFF_SECONDS_MIN)
+            self.dial()
             return
         if peer:
             self.server.node.tried(peer)
