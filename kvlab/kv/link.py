@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kvlab.kv.group import Group
 
 
-FRAME_BYTES_SOFT = 16 * 1024 * 1024  # beyond it the groups of a turn go out in frames of their own
+FRAME_BYTES_SOFT = 16 * 1024 * 1024  # beyond it what a turn brought goes out in several frames
 
 
 class Link:
@@ -83,7 +84,24 @@ class Link:
         frame = b""
         while len(groups) > 1 and sum(map(_weight, groups)) > FRAME_BYTES_SOFT:
             frame += encode_frame([TURN, epoch, clock, [groups.pop(0)], 0, [], []])
+        # Answers count when they are acknowledged, so those that come early change nothing.
+        for part in _heavy_parts(exceptions):
+            frame += encode_frame([TURN, epoch, clock, [], 0, part, []])
         return frame + encode_frame([TURN, epoch, clock, groups, self.ack, exceptions, controls])
+
+
+def _heavy_parts(exceptions: list[Any]) -> Iterator[list[Any]]:
+    """Take what is too heavy for one frame off the front of a frame's exceptions."""
+    weights = [len(value) if type(value) in (str, bytes) else 0 for value in exceptions[3::4]]
+    left = sum(weights)
+    while left > FRAME_BYTES_SOFT:
+        size = count = 0
+        while not size or (size < FRAME_BYTES_SOFT and count < len(weights)):
+            size += weights[count]
+            count += 1
+        yield exceptions[: 4 * count]
+        del exceptions[: 4 * count], weights[:count]
+        left -= size
 
 
 def _weight(group: msgspec.Raw) -> int:

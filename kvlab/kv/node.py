@@ -176,7 +176,7 @@ class Node:
                 self._control(link, control, now_us)
             if groups:
                 apply_groups(self.state, link, epoch, groups)
-            if ack:
+            if ack or exceptions:
                 self.quorum.answered(link, ack, exceptions)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise FrameError(f"a malformed frame of {link.id}: {error!r}") from error
