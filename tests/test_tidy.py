@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "report": BASE | {"spec", "ring", "history", "fault", "workload", "check", "experiment"},
     "rundir": BASE | {"history"},
     "live": BASE | {"kv", "ring", "wire", "storage"},
-    "engine": BASE | {"live", "wire", "spec"},
+    "engine": BASE | {"live", "wire", "spec", "ring"},
     "sim": BASE
     | {"kv", "ring", "wire", "storage", "spec", "history", "fault", "workload", "check"}
     | {"experiment", "rundir"},

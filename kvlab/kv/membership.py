@@ -23,7 +23,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kvlab.errors import UsageError
-from kvlab.kv.joining import Wish, grant, parse_wish
+from kvlab.kv.driver import Driver
+from kvlab.kv.joining import parse_wish
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring import change
@@ -33,7 +34,6 @@ from kvlab.wire.peer import Hello, encode_raw
 CHANGES_MAX = 1000  # remembered changes of the map
 HOPS_MAX = 2  # of a join or leave on its way to the driver
 ORPHAN_TICKS = 50  # so long a returning node waits for anybody who serves
-ABORT_TICKS = 100  # a joiner that cannot be reached so long is given up
 
 
 class Membership:
@@ -51,10 +51,7 @@ class Membership:
         self._returning = False
         self._alone = False
         self._orphan_ticks = 0
-        self._joins: dict[str, Wish] = {}  # asked of this driver, by id
-        self._leaves: set[str] = set()
-        self._ready: dict[tuple[int, str], int] = {}  # (range, member) -> its incarnation
-        self._absent: dict[str, int] = {}  # joiner -> ticks without a link
+        self._driver = Driver(state.log_line)
 
     # -- this node's own way in -----------------------------------------------------------------
 
@@ -238,10 +235,7 @@ class Membership:
             if not hops:  # else the link is that of a member, which only passed the wish on
                 link.controls.append(["refused", reason])
             return
-        self._to_driver(["join", info, hops + 1], hops, lambda: self._join_here(wish))
-
-    def _join_here(self, wish: Wish) -> None:
-        self._joins[wish.id] = wish
+        self._to_driver(["join", info, hops + 1], hops, lambda: self._driver.ask_join(wish))
 
     def ask_leave(self, member: str, hops: int = 0) -> None:
         """Begin to hand over all that a member holds; it leaves when that is done.
@@ -253,15 +247,12 @@ class Membership:
             raise UsageError(f"{member} is not a member of the cluster")
         if sum(1 for one in current.members if not one.leaving) < 2:
             raise UsageError(f"{member} is the last member; the data would have nowhere to go")
-        self._to_driver(["leave", member, hops + 1], hops, lambda: self._leaves.add(member))
+        self._to_driver(["leave", member, hops + 1], hops, lambda: self._driver.ask_leave(member))
 
     def on_ready(self, member: str, incarnation: int, ranges: list[int]) -> None:
         """A member has the data of these ranges, which are moving to it."""
-        current = self.state.map
-        if current is not None and current.member(member) is not None:
-            for index in ranges:
-                if member in current.ranges[index].target:
-                    self._ready[index, member] = incarnation
+        if self.state.map is not None:
+            self._driver.note_ready(self.state.map, member, incarnation, ranges)
 
     def report_ready(self, ranges: list[int]) -> None:
         """Tell the driver that this node has the data of these ranges."""
@@ -316,7 +307,9 @@ class Membership:
             1 for one in state.map.members if one.id in state.up or one.id == state.settings.id
         )
         if reach * 2 > len(state.map.members):
-            self._drive(now_us)
+            new = self._driver.next_map(state.map, {*state.up, state.settings.id})
+            if new is not state.map:
+                self._propose(new, now_us)
 
     def _found_anew(self, now_us: int) -> None:
         """Begin again when all lives that could have taken this one in are gone.
@@ -349,60 +342,3 @@ class Membership:
         # Any link will do, but one that serves knows whom to ask.
         for link in sorted(self.state.up.values(), key=lambda one: one.epoch == 0)[:1]:
             link.controls.append(["join", info, 0])
-
-    def _drive(self, now_us: int) -> None:
-        current = self.state.map
-        assert current is not None
-        for name in list(self._joins):
-            current = self._attempt(current, grant, self._joins.pop(name))
-        for name in sorted(self._leaves):
-            self._leaves.discard(name)
-            current = self._attempt(current, change.leave, name)
-        done = self._complete(current)
-        if done:
-            current = self._attempt(current, change.commit, done)
-        for name in self._hopeless(current):
-            current = self._attempt(current, change.abort, name)
-        if current is not self.state.map:
-            self._propose(current, now_us)
-
-    def _attempt(
-        self, current: ClusterMap, transition: Callable[[ClusterMap, Any], ClusterMap], what: Any
-    ) -> ClusterMap:
-        """Apply one change; a change that cannot be is logged and left out."""
-        try:
-            return transition(current, what)
-        except (UsageError, ValueError) as error:
-            self.state.log(f"a change of the map was refused: {error}")
-            return current
-
-    def _complete(self, current: ClusterMap) -> list[int]:
-        """Return the moving ranges whose every newcomer reported to have the data."""
-        done = []
-        for index, place in enumerate(current.ranges):
-            if place.next is None:
-                continue
-            newcomers = [current.member(one) for one in place.next if one not in place.replicas]
-            if all(
-                one is not None and self._ready.get((index, one.id)) == one.incarnation
-                for one in newcomers
-            ):
-                done.append(index)
-        for index in done:
-            for place_member in current.ranges[index].next or ():
-                self._ready.pop((index, place_member), None)
-        return done
-
-    def _hopeless(self, current: ClusterMap) -> list[str]:
-        """Return the joiners that hold nothing yet and were out of reach for too long."""
-        holders = {one for place in current.ranges for one in place.replicas}
-        gone = []
-        for member in current.members:
-            away = member.id != self.state.settings.id and member.id not in self.state.up
-            if member.id in holders or not away or member.incarnation == 1:
-                self._absent.pop(member.id, None)
-                continue
-            self._absent[member.id] = self._absent.get(member.id, 0) + 1
-            if self._absent[member.id] >= ABORT_TICKS:
-                gone.append(member.id)
-        return gone

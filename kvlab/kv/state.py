@@ -95,6 +95,10 @@ class State:
         member = self.map.member(peer) if self.map is not None else None
         return member.address if member is not None else "?"
 
+    def log_line(self, line: str) -> None:
+        """Write a line to the log, wherever that goes by now."""
+        self.log(line)
+
     def link(self, peer: str) -> Link:
         """Return the link to a peer, made on first use."""
         link = self.links.get(peer)
