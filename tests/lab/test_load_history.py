@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from importlib import util
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -13,42 +9,12 @@ from kvlab.check import Verdict, check_lost, check_reads
 from kvlab.errors import NotRunningError, UsageError
 from kvlab.lab.load import load_keys, read_all, run_load
 from kvlab.lab.load_history import HistoryLog
-from kvlab.lab.load_plan import LoadPlan
 from kvlab.workload.mix import Mix
 
-spec = util.spec_from_file_location("load_server", Path(__file__).with_name("load_server.py"))
-assert spec is not None
-assert spec.loader is not None
-load_server = util.module_from_spec(spec)
-spec.loader.exec_module(load_server)
-Server = load_server.Server
+from .load_server import Server
+from .load_tools import balanced, drive, plan
 
 pytestmark = pytest.mark.live
-
-DEADLINE_S = 20
-
-
-def drive(work):
-    """Run a test's coroutine with a deadline."""
-    return asyncio.run(asyncio.wait_for(work, DEADLINE_S))
-
-
-def plan(*servers, **changes) -> LoadPlan:
-    base = LoadPlan(addresses=tuple(s.address for s in servers), clients=4, keys=20, count=400)
-    return msgspec.structs.replace(base, **changes)
-
-
-async def until(condition) -> None:
-    while not condition():  # noqa: ASYNC110 - conditions of a server that has no events
-        await asyncio.sleep(0.002)
-
-
-def balanced(result) -> bool:
-    shares = result.nodes.values()
-    return (
-        sum(n.answered for n in shares) == result.answered == result.service.n
-        and sum(n.errors for n in shares) + result.unsent == result.failed
-    )
 
 
 def test_a_client_name_is_not_used_again_after_an_uncertain_end():

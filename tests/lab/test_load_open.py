@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from importlib import util
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +14,7 @@ from kvlab.lab.load_history import HistoryLog
 from kvlab.lab.load_plan import LoadPlan
 from kvlab.lab.load_result import Latencies, LoadResult
 
-spec = util.spec_from_file_location("load_server", Path(__file__).with_name("load_server.py"))
-assert spec is not None
-assert spec.loader is not None
-load_server = util.module_from_spec(spec)
-spec.loader.exec_module(load_server)
-Server = load_server.Server
+from .load_server import Server
 
 pytestmark = pytest.mark.live
 

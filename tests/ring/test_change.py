@@ -17,13 +17,7 @@ from kvlab.ring.change import (
 )
 from kvlab.ring.cluster_map import NUMBER_LIMIT, ClusterMap, Member, RangeState
 
-
-def founders(count):
-    return [(f"server{number}", f"h:{number}") for number in range(1, count + 1)]
-
-
-def cluster(count, replication=3, range_count=64):
-    return first_map("lab", founders(count), replication, range_count)
+from .maps import cluster, founders
 
 
 def settled(one):

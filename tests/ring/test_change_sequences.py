@@ -12,7 +12,6 @@ from kvlab.ring.change import (
     abort,
     commit,
     describe,
-    first_map,
     join,
     leave,
     lost_ranges,
@@ -22,13 +21,7 @@ from kvlab.ring.change import (
 from kvlab.ring.cluster_map import ClusterMap
 from kvlab.ring.quota import minimum_moves
 
-
-def founders(count):
-    return [(f"server{number}", f"h:{number}") for number in range(1, count + 1)]
-
-
-def cluster(count, replication=3, range_count=64):
-    return first_map("lab", founders(count), replication, range_count)
+from .maps import cluster
 
 
 def settled(one):
