@@ -208,7 +208,7 @@ def _three_digits(number: Fraction) -> str:
     if not size:
         return "0"
     digits = 2
-    while size >= 10 and digits:  # noqa: PLR2004 - the base of our digits
+    while size >= 10 and digits:
         size /= 10
         digits -= 1
     while size < 1 and digits < TEXT_CHARS_MAX // 2:

@@ -168,7 +168,7 @@ def _backoff(section: Section, default: RestartSpec) -> tuple[int, int]:
     if not isinstance(node, yaml.SequenceNode):
         section.wrong("backoff", advice)
         return stand_in
-    if len(node.value) != 2:  # noqa: PLR2004 - shortest and longest
+    if len(node.value) != 2:
         section.wrong("backoff", advice, complaint=f" of {len(node.value)}")
         return stand_in
     name = join(section.path, "backoff")
