@@ -20,6 +20,7 @@ import ast
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -46,7 +47,8 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 RUN = {"sh", "console", "python"}
 KNOWN = RUN | {"yaml", "json", "text", ""}
 NO_RUN_MAX = 4
-SESSION_SECONDS_MAX = 100
+SESSION_SECONDS_MAX = 110
+BLOCK_SECONDS_MAX = 40
 MORE_PORTS = 9
 
 
@@ -134,6 +136,20 @@ class Session:
         self.shell.stdin.write(f"{line}\n")
         self.shell.stdin.flush()
 
+    def _hear(self) -> str:
+        """Return the shell's next line; end it if there is none in time."""
+        assert self.shell.stdout is not None
+        ready, _, _ = select.select([self.shell.stdout], [], [], BLOCK_SECONDS_MAX)
+        if not ready:
+            self._kill()
+            return f"did not come back within {BLOCK_SECONDS_MAX} s"
+        return self.shell.stdout.readline().strip()
+
+    def _kill(self) -> None:
+        if self.shell.returncode is None:
+            os.killpg(self.shell.pid, signal.SIGKILL)
+            self.shell.wait()
+
     def run(self, block: Block) -> str:
         """Run one block and return what it printed; its exit codes are asserted."""
         code = self._at_home(block.text)
@@ -145,10 +161,9 @@ class Session:
         failed.touch()
         command = f"python {file}" if block.kind == "python" else f". {file}"
         self._say(f"FAILED={failed}; {command} > {printed} 2>&1 < /dev/null; echo done")
-        assert self.shell.stdout is not None
-        told = self.shell.stdout.readline()
+        told = self._hear()
         output = printed.read_text()
-        assert told == "done\n", f"{block.where}: the shell ended\n{output}"
+        assert told == "done", f"{block.where}: the shell {told or 'ended'}\n{output}"
         codes = {int(one) for one in failed.read_text().split()}
         wanted = block.exits - {0}
         assert codes == wanted, f"{block.where}: exit codes {codes}, not {wanted}\n{output}"
@@ -179,16 +194,15 @@ class Session:
             left.append("the cluster: end the document with kvlab down")
             down = [sys.executable, "-m", "kvlab", "down"]
             subprocess.run(down, cwd=self.folder, check=False, capture_output=True, timeout=30)
-        assert self.shell.stdin is not None
-        assert self.shell.stdout is not None
-        self._say("jobs -rp | wc -l")
-        jobs = self.shell.stdout.readline().strip()
-        if jobs not in {"0", ""}:
-            left.append(f"{jobs} jobs of the shell")
-        self.shell.stdin.close()
-        os.killpg(self.shell.pid, signal.SIGKILL)
-        self.shell.wait()
-        self.shell.stdout.close()
+        if self.shell.poll() is None:
+            self._say("jobs -rp | wc -l")
+            jobs = self._hear()
+            if jobs != "0":
+                left.append(f"{jobs} jobs of the shell")
+        self._kill()
+        for pipe in (self.shell.stdin, self.shell.stdout):
+            assert pipe is not None
+            pipe.close()
         for one in self._free:
             one.close()
         state = self.folder / ".kvlab" / "demo"
