@@ -15,6 +15,7 @@ from kvlab.cli.cluster import read_spec
 from kvlab.cli.options import DEFAULT_FILE, File, Json
 
 KEYS = 2000
+FALLBACK = "name: demo\nnodes: 5\n"  # where there is no cluster.yaml
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +48,13 @@ def demo(
     from kvlab.lab.load_loop import run_fresh
     from kvlab.lab.reap import find_processes
     from kvlab.rng import fresh_seed
+    from kvlab.spec import parse_cluster
 
-    spec = read_spec(file)
+    if file == DEFAULT_FILE and not file.exists():
+        out.progress(f"note: there is no {file} here; the demonstration takes five equal nodes")
+        spec = parse_cluster(FALLBACK)
+    else:
+        spec = read_spec(file)
     chosen = fresh_seed() if seed is None else seed
     directory = Path(tempfile.mkdtemp(prefix="kvlab-demo-"))
     show = _Show(quiet=json)
