@@ -142,7 +142,10 @@ class Session:
         if not ready:
             self._kill()
             return f"did not come back within {BLOCK_SECONDS_MAX} s"
-        return self.shell.stdout.readline().strip()
+        line = self.shell.stdout.readline().strip()
+        if not line:
+            self._kill()
+        return line
 
     def _kill(self) -> None:
         if self.shell.returncode is None:
