@@ -19,7 +19,7 @@ from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from kvlab.kv.alone import NO_VALUE, serve_alone
+from kvlab.kv.alone import NO_VALUE, Alone
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch, failure, success
 from kvlab.kv.group import Group, Route
 from kvlab.kv.quorum import Quorum
@@ -52,6 +52,7 @@ class Coordinator:
     ) -> None:
         self.state = state
         self.quorum = quorum
+        self.alone = Alone(state)
         self._admin = admin
         self._starting = starting
         self._stamp_ms = 0
@@ -92,9 +93,9 @@ class Coordinator:
         Where nobody else must be asked, return the bytes of all replies.
         """
         state = self.state
-        state.requests += len(items)
         if state.solo:
-            return serve_alone(state, items, now_us, self._stamp(now_us), camel=camel)
+            return self.alone.serve(items, now_us, camel=camel)
+        state.requests += len(items)
         batch = Batch(conn, self._stamp(now_us), camel=camel)
         if state.routes:
             each = iter(items)

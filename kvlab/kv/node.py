@@ -56,6 +56,7 @@ class Node:
         )
         self.receive = self.coordinator.receive
         self.receive_plain = self.coordinator.receive_plain
+        self.serve_alone = self.coordinator.alone.serve
         self._now_us = now_us
 
     # -- what the shell asks --------------------------------------------------------------------

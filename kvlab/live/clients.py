@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch
-from kvlab.wire.json_lines import JsonReader, Refusal
+from kvlab.wire.json_lines import JsonReader, PlainRequest, Refusal
 from kvlab.wire.sniff import Protocol, sniff
 
 if TYPE_CHECKING:
@@ -85,21 +86,37 @@ class ClientConnection(asyncio.Protocol):
                 return
         if self.closing:
             return
-        reader, server = self.reader, self.server
-        node = server.node
+        reader = self.reader
         plain = reader.plain(data)
         if plain:
-            if self.held:
-                self.held.append(Held(plain, plain=True, camel=reader.camel, uniform=True))
-                return
-            done = node.receive_plain(self, plain, server.now_us(), camel=reader.camel)
-            if node.state.rest:
-                self._hold(Held(plain, plain=True, camel=reader.camel, uniform=True))
-            if type(done) is bytes and not self.queue:
-                self._write(done)
+            server = self.server
+            node = server.node
+            if node.state.solo and not self.held and not self.queue:
+                # The shortest way: a node without peers has all its replies at once.
+                now_us = (monotonic_ns() + server.clock_offset_ns) // 1000
+                self._write(node.serve_alone(plain, now_us, camel=reader.camel))
+                if node.state.rest:
+                    self._hold(Held(plain, plain=True, camel=reader.camel, uniform=True))
             else:
-                self._take(done)
+                self._receive_plain(plain)
+        else:
+            self._receive(data)
+
+    def _receive_plain(self, plain: list[PlainRequest]) -> None:
+        """Begin requests without options, or hold them until their turn."""
+        reader, server = self.reader, self.server
+        held = Held(plain, plain=True, camel=reader.camel, uniform=True)
+        if self.held:
+            self.held.append(held)
             return
+        done = server.node.receive_plain(self, plain, server.now_us(), camel=reader.camel)
+        if server.node.state.rest:
+            self._hold(held)
+        self._take(done)
+
+    def _receive(self, data: bytes) -> None:
+        """Begin requests of any kind, or hold them until their turn."""
+        reader = self.reader
         items = reader.feed(data)
         if items:
             last = items[-1]

@@ -35,7 +35,7 @@ class Server:
         self.log = logging.getLogger("kvlab.node")
         self._loop = asyncio.get_running_loop()
         # A clock that no step of the wall clock turns back while the node lives.
-        self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
+        self.clock_offset_ns = time.time_ns() - time.monotonic_ns()
         host, port = listener.getsockname()[:2]
         self.address = f"{host}:{port}"
         advertise = options.advertise or f"{options.host}:{port}"
@@ -74,7 +74,7 @@ class Server:
 
     def now_us(self) -> int:
         """Return microseconds since 1970."""
-        return (time.monotonic_ns() + self._clock_offset_ns) // 1000
+        return (time.monotonic_ns() + self.clock_offset_ns) // 1000
 
     # -- life -----------------------------------------------------------------------------------
 

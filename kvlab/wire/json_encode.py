@@ -101,7 +101,7 @@ def fragment(key: str, value: str, camel: bool = False) -> bytes:
 
 def encode_fragments(fragments: Iterable[bytes], timestamp: str, camel: bool = False) -> bytes:
     """Write a batch of found values from their fragments (all of the casing `camel`)."""
-    tail = _tail(timestamp, camel)
+    tail = success_tail(timestamp, camel)
     text = tail.join(fragments)
     return text + tail if text else b""
 
@@ -143,7 +143,7 @@ def _rfc3339(now_ms: int) -> str:
 
 
 @lru_cache(maxsize=8)
-def _tail(timestamp: str, camel: bool) -> bytes:
+def success_tail(timestamp: str, camel: bool) -> bytes:
     """Return what follows the value of a successful reply."""
     if camel:
         return b',"Timestamp":%b,"Status":"SUCCESS","Error":""}\n' % _encode(timestamp)
@@ -155,6 +155,6 @@ def _acknowledgement(timestamp: str, camel: bool) -> tuple[bytes, bytes]:
     """Return what precedes a key and what lies between two keys, in acknowledgements."""
     if camel:
         head = b'{"Type":"RESPONSE","Key":'
-        return head, b',"Value":""' + _tail(timestamp, camel) + head
+        return head, b',"Value":""' + success_tail(timestamp, camel) + head
     head = b'{"type":"RESPONSE","key":'
-    return head, b',"value":""' + _tail(timestamp, camel) + head
+    return head, b',"value":""' + success_tail(timestamp, camel) + head

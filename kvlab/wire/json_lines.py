@@ -28,6 +28,7 @@ from kvlab.wire.json_encode import (
     fragment,
     reply_class,
     rfc3339,
+    success_tail,
 )
 from kvlab.wire.json_messages import (
     CamelPlainRequest,
@@ -60,6 +61,7 @@ __all__ = [
     "fragment",
     "reply_class",
     "rfc3339",
+    "success_tail",
 ]
 
 _REQUESTS = cast("msgspec.json.Decoder[Request | Refusal]", msgspec.json.Decoder(Request))
