@@ -150,7 +150,8 @@ class _Show:
         self._head(f"Added {value['node']} while clients go on. What moved, against the minimum:")
         merged = merge_moves(value["moves"].values())
         joins = [one for one in merged["changes"] if one["change"] == "join"]
-        out.show(moves_table({"changes": joins}), changes_table({"changes": joins}))
+        changes = changes_table({"changes": joins}, held_keys=value["held_keys"])
+        out.show(moves_table({"changes": joins}), changes)
 
     def _down(self, _value: dict[str, Any]) -> None:
         self._head("All keys were read back from all their replicas; the cluster is down.")

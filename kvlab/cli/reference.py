@@ -11,7 +11,7 @@ from typing import Any
 
 from kvlab.cli.app import command
 from kvlab.cli.registry import VERBS
-from kvlab.live.options import _parser as node_parser
+from kvlab.live.options import node_parser
 
 _HEAD = """\
 # Every verb

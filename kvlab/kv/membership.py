@@ -247,6 +247,14 @@ class Membership:
             raise UsageError(f"{member} is not a member of the cluster")
         if sum(1 for one in current.members if not one.leaving) < 2:
             raise UsageError(f"{member} is the last member; the data would have nowhere to go")
+        heirs = [one for one in current.members if not one.leaving and one.id != member]
+        me = self.state.settings.id
+        away = [one.id for one in heirs if one.id != me and not self.state.is_current(one)]
+        if away and not hops:
+            raise UsageError(
+                f"{', '.join(away)} cannot be reached and would have to take over a part of the"
+                f" data of {member}; start what is down, or let it leave first"
+            )
         self._to_driver(["leave", member, hops + 1], hops, lambda: self._driver.ask_leave(member))
 
     def on_ready(self, member: str, incarnation: int, ranges: list[int]) -> None:

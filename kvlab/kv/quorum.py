@@ -215,7 +215,7 @@ class Quorum:
         group.done = True
         self.state.counters["quorum_failures"] += 1
         read = "not enough replicas answered; nothing was changed"
-        write = "outcome unknown: not enough replicas confirmed; it may have happened"
+        write = "not enough replicas confirmed the write in time"
         for number, (batch, index) in enumerate(group.owners):
             is_read = group.ops[3 * number + 2] is READ
             code, error = ("UNAVAILABLE", read) if is_read else ("UNKNOWN", write)

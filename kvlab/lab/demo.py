@@ -206,7 +206,8 @@ class Demo:
         self._phases.append(Phase("growing", began_us, self.log.now_us()))
         moves = await self._ask_all("MOVES")
         held = await self._ask_all("RANGES")
-        self.report("added", {"node": added["id"], "epoch": added["epoch"], "moves": moves})
+        copies = sum(keys for one in held.values() for keys, _ in one["ranges"].values())
+        self.report("added", {"node": added["id"], "moves": moves, "held_keys": copies})
         self.report("ring", {"map": await self._newest_map(), "held": held})
 
     async def _final_reads(self) -> None:

@@ -16,6 +16,7 @@ from kvlab.errors import UsageError
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ID_LENGTH_MAX = 64
+COPIES_MAX = 16
 NAME_LENGTH_MAX = 64  # of a cluster and of a rack
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{ID_LENGTH_MAX - 1}}}")
 _PORT = re.compile("[0-9]{1,5}")
@@ -59,7 +60,7 @@ def split_address(text: str, what: str = "address") -> tuple[str, int]:
 
 def parse(argv: Sequence[str]) -> NodeOptions:
     """Parse a node's command line; raises UsageError, or SystemExit for --help and bad flags."""
-    given = vars(_parser().parse_args(list(argv)))
+    given = vars(node_parser().parse_args(list(argv)))
     host, port = split_address(given.pop("addr"), "--addr")
     if host not in LOOPBACK:
         raise UsageError(
@@ -97,8 +98,10 @@ def _check_id(flag: str, name: str) -> None:
 
 
 def _check_numbers(options: NodeOptions) -> None:
-    if not 1 <= options.replication <= 9:
-        raise UsageError(f"--replication {options.replication}: write a number from 1 to 9")
+    if not 1 <= options.replication <= COPIES_MAX:
+        raise UsageError(
+            f"--replication {options.replication}: write a number from 1 to {COPIES_MAX}"
+        )
     if options.ranges not in {1 << bits for bits in range(4, 13)}:
         raise UsageError(f"--ranges {options.ranges}: write a power of two from 16 to 4096")
     for name, value in (("--r", options.r), ("--w", options.w)):
@@ -111,7 +114,8 @@ def _check_numbers(options: NodeOptions) -> None:
             raise UsageError(f"{name} {fd}: write the number of an open file")
 
 
-def _parser() -> argparse.ArgumentParser:
+def node_parser() -> argparse.ArgumentParser:
+    """Return the parser of a node's command line."""
     parser = argparse.ArgumentParser(
         prog="kvlab node",
         description="Run one node of the store: an ordinary TCP server that speaks JSON lines.",
@@ -150,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--w", type=int, default=0, help="replicas that confirm a write (a majority)")
     add("--ranges", type=int, default=256, help="ranges of the ring (256)")
     add("--weight", type=float, default=1.0, help="this node's share against the others' (1.0)")
-    add("--rack", default="", help="nodes of one rack do not hold copies of the same range")
+    add("--rack", default="", help="copies of a range avoid sharing a rack")
     add("--listen-fd", type=int, default=None, help=argparse.SUPPRESS)
     add("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"))

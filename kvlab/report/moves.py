@@ -112,6 +112,8 @@ def _change_row(change: Mapping[str, Any], held_keys: int | None) -> tuple[str, 
         after = min(after, before - len(change["subject"].split(",")))
     moved, minimum = change["moved_copies"], change["minimum_copies"]
     # One node's fair share of all copies: of the larger of the two clusters.
+    # Transfers are told by their receivers; when these have left or restarted, nobody knows them.
+    forgotten = moved > 0 and not change["transfers"]
     share = "" if held_keys is None else format_count(round(held_keys / max(before, after, 1)))
     return (
         str(change["epoch"]),
@@ -120,9 +122,9 @@ def _change_row(change: Mapping[str, Any], held_keys: int | None) -> tuple[str, 
         format_count(moved),
         format_count(minimum),
         format_count(moved - minimum),
-        format_count(change["keys"]),
+        "" if forgotten else format_count(change["keys"]),
         share,
-        format_size(change["bytes"]),
+        "" if forgotten else format_size(change["bytes"]),
         "" if change["took_us"] is None else format_duration(change["took_us"]),
     )
 

@@ -336,3 +336,28 @@ def test_a_founder_that_gets_the_map_early_does_not_ask_to_join() -> None:
 
     assert _map(world, "server1").epoch == 1
     assert all(node.membership.is_ready for node in world.nodes.values())
+
+
+def test_a_leave_that_needs_a_dead_heir_is_refused_at_once() -> None:
+    world = World(4)
+    world.kill("server2")
+
+    [reply] = world.ask("server1", Request("LEAVE", "server4"))
+
+    assert reply.code == "BAD_REQUEST"
+    assert "server2 cannot be reached" in reply.error
+    assert not _map(world).joint_ranges()
+
+
+def test_a_dead_node_can_be_sent_away() -> None:
+    world = World(4)
+    data = _fill(world)
+    world.kill("server2")
+
+    [reply] = world.ask("server1", Request("LEAVE", "server2"))
+    world.settle()
+    world.tick(5)
+
+    assert reply.status == "SUCCESS"
+    _check(world, data)
+    assert _map(world).member_ids == ("server1", "server3", "server4")
