@@ -246,7 +246,7 @@ def test_help_shows_examples():
         (["--id", "a", "--addr", "localhost:0", "--initial", "b"], "id=host:port"),
         (["--id", "a", "--addr", "localhost:0", "--initial", "a=b"], "localhost:8081"),
         (["--id", "a", "--addr", "localhost:0", "--advertise", "b"], "localhost:8081"),
-        (["--id", "a", "--addr", "localhost:0", "--replication", "0"], "from 1 to 9"),
+        (["--id", "a", "--addr", "localhost:0", "--replication", "0"], "from 1 to 16"),
         (["--id", "a", "--addr", "localhost:0", "--replication", "x"], "int"),
         (["--id", "a", "--addr", "localhost:0", "--ranges", "100"], "power of two"),
         (["--id", "a", "--addr", "localhost:0", "--r", "4"], "from 1 to 3"),
