@@ -1,12 +1,12 @@
-"""One question to a node in the JSON line protocol: connect, ask, read one line, close.
+"""Questions to a node in the JSON line protocol: connect, ask, read one line.
 
-It keeps no connection and repeats nothing: a laboratory asks rarely and must see each failure.
+It repeats nothing: a laboratory asks rarely and must see each failure.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -38,32 +38,65 @@ async def ask(
     Raises DefiniteError when the node was not reached or says no, UncertainError when no answer
     came in `timeout_s` seconds.
     """
-    where = f"{host}:{port}"
-    try:
-        async with asyncio.timeout(timeout_s):
-            answer = await _exchange(host, port, _encoder.encode(request) + b"\n", where)
-    except TimeoutError as error:
-        raise UncertainError(
-            f"{where} did not answer {request['type']} in {timeout_s:g} s", code="UNKNOWN"
-        ) from error
-    if answer.status != "SUCCESS":
-        raise DefiniteError(f"{where} answers {request['type']}: {answer.error}", code=answer.code)
-    return answer.info
+    async with Line(host, port) as line:
+        return await line.ask(request, timeout_s)
 
 
-async def _exchange(host: str, port: int, line: bytes, where: str) -> Answer:
-    try:
-        reader, writer = await asyncio.open_connection(host, port, limit=ANSWER_BYTES_MAX)
-    except OSError as error:
-        raise DefiniteError(f"{where} is not reached: {error.strerror or error}") from error
-    try:
-        writer.write(line)
-        raw = await reader.readuntil(b"\n")
-        return _decoder.decode(raw)
-    except (OSError, asyncio.IncompleteReadError) as error:
-        raise UncertainError(f"{where} closed the connection", code="UNKNOWN") from error
-    except (msgspec.DecodeError, asyncio.LimitOverrunError) as error:
-        raise UncertainError(f"{where} sent no answer in JSON: {error}", code="UNKNOWN") from error
-    finally:
-        # abort: the question is over, and close() would leave a task behind on a paused node.
-        writer.transport.abort()
+class Line:
+    """A connection for several questions, one after the other; opened by the first."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._where = f"{host}:{port}"
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._drop()
+
+    async def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send `request` and return the `info` of its answer; raises as the function `ask` does."""
+        answer = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._exchange(_encoder.encode(request) + b"\n")
+        except TimeoutError as error:
+            raise UncertainError(
+                f"{self._where} did not answer {request['type']} in {timeout_s:g} s", code="UNKNOWN"
+            ) from error
+        finally:
+            if answer is None:  # what comes late must not be taken for the next answer
+                self._drop()
+        if answer.status != "SUCCESS":
+            raise DefiniteError(
+                f"{self._where} answers {request['type']}: {answer.error}", code=answer.code
+            )
+        return answer.info
+
+    async def _exchange(self, line: bytes) -> Answer:
+        where = self._where
+        if self._streams is None:
+            try:
+                self._streams = await asyncio.open_connection(
+                    self._host, self._port, limit=ANSWER_BYTES_MAX
+                )
+            except OSError as error:
+                raise DefiniteError(f"{where} is not reached: {error.strerror or error}") from error
+        reader, writer = self._streams
+        try:
+            writer.write(line)
+            return _decoder.decode(await reader.readuntil(b"\n"))
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise UncertainError(f"{where} closed the connection", code="UNKNOWN") from error
+        except (msgspec.DecodeError, asyncio.LimitOverrunError) as error:
+            raise UncertainError(
+                f"{where} sent no answer in JSON: {error}", code="UNKNOWN"
+            ) from error
+
+    def _drop(self) -> None:
+        if self._streams is not None:
+            # abort: the talk is over, and close() would leave a task behind on a paused node.
+            self._streams[1].transport.abort()
+            self._streams = None

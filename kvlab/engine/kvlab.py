@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from kvlab.engine.base import NodeStart, Program
-from kvlab.engine.jsonline import ASK_TIMEOUT_S, ask
+from kvlab.engine.jsonline import ASK_TIMEOUT_S, Line, ask
 from kvlab.errors import ClientError
 from kvlab.ring.change import first_map
 from kvlab.ring.cluster_map import Member
@@ -54,15 +54,16 @@ class KvlabEngine:
     async def wait_ready(self, host: str, port: int) -> None:
         """Ask PING until the node says that it is ready."""
         pause_s = PAUSE_FIRST_S
-        while True:
-            try:
-                info = await ask(host, port, {"type": "PING", "key": ""}, PROBE_TIMEOUT_S)
-            except ClientError:
-                info = {}
-            if info.get("ready"):
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * PAUSE_GROWTH, PAUSE_MAX_S)
+        async with Line(host, port) as line:
+            while True:
+                try:
+                    info = await line.ask({"type": "PING", "key": ""}, PROBE_TIMEOUT_S)
+                except ClientError:
+                    info = {}
+                if info.get("ready"):
+                    return
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * PAUSE_GROWTH, PAUSE_MAX_S)
 
     async def status(self, host: str, port: int, timeout_s: float) -> dict[str, Any]:
         """Ask STATUS."""
