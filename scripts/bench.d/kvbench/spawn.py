@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.servers import HOST, redis_argv
-from kvlab.engine.base import NodeStart
+from kvlab.engine.base import Founder, NodeStart
 from kvlab.engine.kvlab import KvlabEngine
 from kvlab.lab.host import Child, Launch, LocalHost
 from kvlab.lab.ports import Reservation
@@ -90,7 +90,7 @@ async def _fork(host: LocalHost, at: int, place: Reservation, folder: Path) -> C
         host=HOST,
         port=place.port,
         advertise=address,
-        initial=(("server1", address),),
+        initial=(Founder("server1", address, address, 1.0, ""),),
         join=(),
         replication=1,
         read_quorum=1,
