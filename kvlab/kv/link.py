@@ -1,4 +1,4 @@
-"""What a node knows of one peer, and what it is about to tell it. Not the socket: see `live.peers`.
+"""What a node knows of one peer, and what it is about to tell it. Not the connection: see `peering`.
 
 Invariants:
 

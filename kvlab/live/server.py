@@ -62,8 +62,7 @@ class Server:
         )
         self.node.admin.pid = os.getpid()
         self.node.state.log = self.log.info
-        self.peers = Peers(self)
-        self.peers.seeds = options.join
+        self.peers = Peers(self, options.join)
         self.clients: set[ClientConnection] = set()
         self.stopping = asyncio.Event()
         self.failure = ""  # why the node ended by itself
@@ -85,7 +84,7 @@ class Server:
         )
         if not self.options.join:
             self.node.membership.alone(self.now_us())
-        self.peers.dial()
+        self.peers.tick()
         self._loop.call_later(TICK_US / 1e6, self._tick)
 
     async def run(self) -> None:
@@ -110,9 +109,7 @@ class Server:
         self._loop.call_later(TICK_US / 1e6, self._tick)
         node = self.node
         node.tick(self.now_us())
-        for peer in node.drop_links():
-            self.peers.drop(peer)
-        self.peers.dial()
+        self.peers.tick()
         self.touch()
         if node.membership.refused:
             self.failure = node.membership.refused
