@@ -1,0 +1,288 @@
+"""One run without I/O: a scenario becomes a plan, what happens becomes a record, a record a verdict.
+
+It starts no node, sends nothing and reads no clock. A world that is simulated or real carries the
+plan out and tells what came back; the same plan and judgement serve both.
+
+Invariants:
+
+1. A plan depends on the scenario alone, its seed included: the same text, the same plan.
+2. The first sentence that a verdict gives is the worst one.
+3. A run that did not hurt, or in which too little succeeded, is at best `unknown`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvlab.check.verdict import Check, Verdict, worst
+from kvlab.errors import UsageError
+from kvlab.fault.fault import LASTING, LOSES_MEMORY, Fault
+from kvlab.fault.link import LinkRule
+from kvlab.fault.partition import Link, parse_groups
+from kvlab.fault.selector import resolve as select
+from kvlab.history import Event
+from kvlab.rng import Rng
+from kvlab.spec.scenario import FaultSpec, OperationSpec, ScenarioSpec
+
+OK_SHARE_MIN = 0.2  # of all operations must succeed, or the run proved little
+WEAK_LEVELS = ("one",)  # acknowledged by fewer copies than a quorum, by request
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of a run that can be known before it."""
+
+    spec: ScenarioSpec
+    founders: tuple[str, ...]
+    joiners: tuple[str, ...]
+    operations: dict[str, tuple[OperationSpec, ...]]  # by client, in order of time
+    faults: tuple[Fault, ...]  # in order of time
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return every key that a client touches, in the order of names."""
+        return tuple(sorted({one.key for each in self.operations.values() for one in each}))
+
+    @property
+    def loses_memory(self) -> bool:
+        """Whether some node is to lose what it keeps in memory."""
+        return any(fault.kind in LOSES_MEMORY for fault in self.faults)
+
+    @property
+    def moves(self) -> bool:
+        """Whether ranges change hands."""
+        return self.loses_memory or any(fault.kind in ("join", "leave") for fault in self.faults)
+
+    @property
+    def promises(self) -> tuple[str, ...]:
+        """Return the checks of the history whose guarantee the store gives in this setting.
+
+        `reads` and `lost` always; `fresh` where read and write quorums meet; `linear` where one
+        copy serves each key and stays where it is.
+        """
+        spec = self.spec
+        found = ["reads", "lost"]
+        if spec.r + spec.w > spec.copies:
+            found.append("fresh")
+        if spec.copies == 1 and not self.moves:
+            found.append("linear")
+        return tuple(found)
+
+
+# -- a scenario becomes a plan ------------------------------------------------------------------
+
+
+def make_plan(spec: ScenarioSpec) -> Plan:
+    """Resolve names, draw what is left to chance. Raises UsageError on names that do not exist."""
+    rng = Rng(spec.seed, "plan")
+    founders = tuple(f"server{number}" for number in range(1, spec.nodes + 1))
+    joiners = tuple(
+        dict.fromkeys(
+            fault.targets
+            for fault in spec.faults
+            if fault.kind == "join" and fault.targets not in founders
+        )
+    )
+    nodes = (*founders, *joiners)
+    faults = [
+        _fault(spec, one, nodes, rng.child(f"fault{at}")) for at, one in enumerate(spec.faults)
+    ]
+    operations = spec.operations or tuple(_draw_operations(spec, founders, rng.child("operations")))
+    by_client: dict[str, list[OperationSpec]] = {}
+    for operation in sorted(operations, key=lambda one: one.at_us):
+        by_client.setdefault(operation.client, []).append(operation)
+    return Plan(
+        spec,
+        founders,
+        joiners,
+        {client: tuple(by_client[client]) for client in sorted(by_client)},
+        tuple(sorted(faults, key=lambda fault: fault.at_us)),
+    )
+
+
+def _fault(spec: ScenarioSpec, given: FaultSpec, nodes: tuple[str, ...], rng: Rng) -> Fault:
+    until_us = given.at_us + given.for_us if given.for_us else spec.time_us
+    fault = Fault(given.kind, given.at_us, until_us, by_us=given.by_us, title=given.kind)
+    if given.kind == "partition":
+        cut = parse_groups(given.groups, nodes)
+        rule = LinkRule(cut=True, mode=_mode(given.mode))
+        return _with(
+            fault, links=cut.links, rule=rule, title=f"partition {cut.title} ({given.mode})"
+        )
+    if given.kind in ("link", "reset"):
+        links = _links(given, nodes, rng)
+        rule = LinkRule(
+            cut=given.cut,
+            mode=_mode(given.mode),
+            connect=_connect(given.connect),
+            latency_us=given.latency_us,
+            jitter_us=given.jitter_us,
+            bandwidth_bps=given.bandwidth_bps,
+        )
+        words = rule.text() if given.kind == "link" else ""
+        title = f"{given.kind} {given.source} -> {given.target} {words}".rstrip()
+        return _with(fault, links=links, rule=rule, title=title)
+    chosen = select(given.targets, nodes, rng)
+    return _with(fault, nodes=chosen, title=f"{given.kind} {','.join(chosen)}")
+
+
+def _with(fault: Fault, **changes: Any) -> Fault:
+    fields = {name: getattr(fault, name) for name in Fault.__dataclass_fields__}
+    return Fault(**(fields | changes))
+
+
+def _mode(text: str) -> Any:
+    return text
+
+
+def _connect(text: str) -> Any:
+    return text
+
+
+def _links(given: FaultSpec, nodes: tuple[str, ...], rng: Rng) -> tuple[Link, ...]:
+    sources = select(given.source or "all", nodes, rng)
+    targets = select(given.target or "all", nodes, rng)
+    links = tuple((a, b) for a in sources for b in targets if a != b)
+    if not links:
+        raise UsageError(f"there is no link from {given.source} to {given.target}")
+    return links
+
+
+def _draw_operations(
+    spec: ScenarioSpec, founders: tuple[str, ...], rng: Rng
+) -> Iterable[OperationSpec]:
+    """Draw the operations of a workload: evenly spread over time, values unique."""
+    work = spec.workload
+    styles = [_style(rng) for _ in range(work.clients)]
+    for number in range(work.operations):
+        client = rng.randrange(work.clients)
+        level, meta = styles[client]
+        draw = rng.random()
+        verb = "get" if draw < work.get else "set" if draw < work.get + work.set else "delete"
+        value = f"v{number}".ljust(work.value_bytes, ".") if verb == "set" else ""
+        if level == "mixed":
+            level = rng.choice(("", "", "one", "quorum", "all"))
+        yield OperationSpec(
+            at_us=rng.randrange(1, work.span_us),
+            client=f"c{client + 1}",
+            verb=verb,
+            key=f"k{rng.randrange(work.keys)}",
+            value=value,
+            node=rng.choice(founders) if rng.random() < 0.1 else "",
+            level=level,
+            meta=meta,
+            timeout_us=work.timeout_us,
+        )
+
+
+def _style(rng: Rng) -> tuple[str, bool]:
+    """Draw how a client asks: plainly, with versions told, or at levels of its own."""
+    return rng.choice((("", False), ("", True), ("", True), ("mixed", True)))
+
+
+# -- what happened becomes a verdict ------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Record:
+    """What a run left besides its history."""
+
+    faults: list[dict[str, Any]] = field(default_factory=list)  # the lines of faults.jsonl
+    checks: list[Check] = field(default_factory=list)  # that the world made by itself
+    coverage: dict[str, int] = field(default_factory=dict)  # states reached -> how often
+
+
+@dataclass(slots=True)
+class Judgement:
+    """The verdict of one run."""
+
+    verdict: Verdict
+    because: str
+    checks: list[Check]
+    guards: dict[str, str]  # name -> "" where it holds, else what is missing
+
+    def to_builtins(self, *, seed: int, reproduce: str, environment: Mapping[str, Any]) -> Any:
+        """Return verdict.json as a dict."""
+        return {
+            "schema": 1,
+            "verdict": self.verdict.value,
+            "because": self.because,
+            "checks": {check.name: check.to_builtins() for check in self.checks},
+            "guards": {name: said or "holds" for name, said in self.guards.items()},
+            "seed": seed,
+            "reproduce": reproduce,
+            "environment": dict(environment),
+        }
+
+
+def judge(checks: list[Check], guards: dict[str, str]) -> Judgement:
+    """Put checks and guards together: the worst wins, and a broken guard is at best unknown."""
+    verdict = worst(check.verdict for check in checks)
+    missing = [f"{name}: {said}" for name, said in guards.items() if said]
+    if missing and verdict is Verdict.VALID:
+        verdict = Verdict.UNKNOWN
+    bad = [f"{check.name}: {check.because}" for check in checks if check.verdict is verdict]
+    if verdict is Verdict.VALID:
+        because = f"{len(checks)} checks hold"
+    else:
+        because = (bad + missing)[0] if verdict is Verdict.INVALID or bad else missing[0]
+    return Judgement(verdict, because, checks, guards)
+
+
+def guards_of(plan: Plan, events: Iterable[Event], record: Record) -> dict[str, str]:
+    """Say what a run lacks to prove anything: enough that succeeded, faults that bit."""
+    ok = total = final = 0
+    for event in events:
+        if event.final:
+            final += event.type == "ok"
+        elif event.type == "invoke":
+            total += 1
+        elif event.type == "ok" or (event.type == "fail" and event.error == "NOT_FOUND"):
+            ok += 1
+    guards = {"operations": "", "final reads": "", "faults": ""}
+    if total and ok < OK_SHARE_MIN * total:
+        guards["operations"] = f"{ok} of {total} operations succeeded"
+    if plan.keys and not final:
+        guards["final reads"] = "no key could be read at the end"
+    bit = [line for line in record.faults if line["bit"]]
+    if plan.faults and not bit:
+        guards["faults"] = f"none of {len(plan.faults)} faults had an effect"
+    return guards
+
+
+def with_weak_acknowledgements(plan: Plan, events: Iterable[Event]) -> list[Event]:
+    """Return the events as the promise of durability reads them.
+
+    Where memory is lost, a write that fewer than a quorum of copies acknowledged may go with it: the
+    reply said so (`degraded`). Such an acknowledgement becomes `info`.
+    """
+    given = list(events)
+    if not plan.loses_memory:
+        return given
+    all_weak = plan.spec.w * 2 <= plan.spec.copies and plan.spec.copies > 1
+    return [_weakened(one) if _is_weak(one, all_weak=all_weak) else one for one in given]
+
+
+def _is_weak(event: Event, *, all_weak: bool) -> bool:
+    is_write = event.type == "ok" and event.f in ("set", "delete")
+    return is_write and (all_weak or event.degraded)
+
+
+def _weakened(event: Event) -> Event:
+    return Event(
+        t_us=event.t_us, client=event.client, op=event.op, type="info", f=event.f, key=event.key
+    )
+
+
+__all__ = [
+    "LASTING",
+    "Judgement",
+    "Plan",
+    "Record",
+    "guards_of",
+    "judge",
+    "make_plan",
+    "with_weak_acknowledgements",
+]

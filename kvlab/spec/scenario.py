@@ -1,0 +1,113 @@
+"""A scenario: what runs, what clients do, and what goes wrong when. Frozen values, all defaults here.
+
+It resolves nothing and draws nothing: `experiment` turns a scenario into a plan. The text form is
+`scenario_file`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+SECOND_US: Final = 1_000_000
+FAULT_KINDS: Final = (
+    "kill",
+    "power-cut",
+    "pause",
+    "partition",
+    "link",
+    "reset",
+    "skew",
+    "join",
+    "leave",
+)
+VERBS: Final = ("get", "set", "delete")
+LEVELS: Final = ("", "one", "quorum", "all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultSpec:
+    """One thing that goes wrong, from `at_us` for `for_us` (0: until everything is undone).
+
+    kind        whom or what        undone by
+    kill        targets             a start (memory is lost)
+    power-cut   targets             a start; nobody is told of the end of connections
+    pause       targets             a resume
+    partition   groups, mode        a heal
+    link        source -> target    a heal; with the fields of a link rule, cut included
+    reset       source -> target    nothing: connections that are open break, once
+    skew        targets, by_us      a step back; a process sees it when it starts
+    join        targets             nothing: a new node comes, of that name
+    leave       targets             nothing: it hands over and goes
+
+    `targets`, `source` and `target` are selectors, `groups` are texts like "server1 | server2,server3".
+    """
+
+    kind: str
+    at_us: int
+    for_us: int = 0
+    targets: str = ""
+    groups: str = ""
+    source: str = ""
+    target: str = ""
+    cut: bool = False
+    mode: str = "hold"  # of a cut: what connections feel, "hold" or "reset"
+    connect: str = "accept"
+    latency_us: int = 0
+    jitter_us: int = 0
+    bandwidth_bps: int = 0
+    by_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationSpec:
+    """One operation of one client, sent at `at_us` or as soon as those before it are answered."""
+
+    at_us: int
+    client: str
+    verb: str  # get, set or delete
+    key: str
+    value: str = ""
+    node: str = ""  # whom the client asks; "": wherever it is connected
+    level: str = ""
+    meta: bool = False  # ask for version and acknowledgements
+    timeout_us: int = 2 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSpec:
+    """Operations to be drawn: how many, by whom, of what, over how long."""
+
+    operations: int = 1000
+    clients: int = 4
+    keys: int = 16
+    span_us: int = 20 * SECOND_US
+    timeout_us: int = 2 * SECOND_US
+    get: float = 0.5
+    set: float = 0.4
+    delete: float = 0.1
+    value_bytes: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioSpec:
+    """All of one run but its chance, which `seed` decides.
+
+    `operations` are done in place of the workload where there are any.
+    """
+
+    name: str = "scenario"
+    seed: int = 1
+    nodes: int = 5
+    copies: int = 3  # n
+    r: int = 2
+    w: int = 2
+    ranges: int = 16
+    latency_us: int = 300  # of every link, each way
+    jitter_us: int = 200
+    clocks: dict[str, int] = field(default_factory=dict)  # node -> offset in microseconds
+    workload: WorkloadSpec = field(default_factory=WorkloadSpec)
+    operations: tuple[OperationSpec, ...] = ()
+    faults: tuple[FaultSpec, ...] = ()
+    time_us: int = 30 * SECOND_US  # until everything is undone
+    settle_us: int = 30 * SECOND_US  # within which the nodes must then agree and serve
