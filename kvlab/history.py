@@ -25,6 +25,11 @@ Function = Literal["get", "set", "delete", "cas", "incr", "append"]
 BUFFER_BYTES = 1 << 16  # encoded events that wait in memory before they go to the sink
 PROBLEMS_SHOWN = 20  # wrong lines named in one error
 SHOWN_CHARS = 80  # of a wrong line
+MISSING_TEXT = "Key does not exist"
+MISSING = "NOT_FOUND"
+UNCERTAIN_CODE = "UNKNOWN"
+BAD_REPLY = "bad reply"
+KIND_CHARS = 60  # of an error text that stands for a kind
 
 
 class Event(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
@@ -235,6 +240,22 @@ def _complete(op: Op, event: Event, place: int) -> str:
             return "a get that is ok needs a value (null for an absent key)"
         op.value = event.value
     return ""
+
+
+def outcome_of(f: str, status: str, code: str, error: str) -> tuple[Outcome, str]:
+    """Return what a reply says of an operation, and the kind of error ("" when there is none).
+
+    "No such key" is an answer to a get, and a definite no to a delete. An error text without a code,
+    from a server that is not ours, leaves a write `info`.
+    """
+    if status == "SUCCESS":
+        return "ok", ""
+    code = code or (MISSING if error == MISSING_TEXT else "")
+    if code == MISSING:
+        return ("ok" if f == "get" else "fail"), MISSING
+    if code:
+        return ("info" if code == UNCERTAIN_CODE else "fail"), code
+    return ("fail" if f == "get" else "info"), (error or BAD_REPLY)[:KIND_CHARS]
 
 
 def load(data: bytes, *, name: str = "history") -> History:

@@ -1,10 +1,6 @@
 """Requests to bytes, and replies to what they mean for the history and the counters.
 
 It sends nothing. The full grammar of messages is in wire; a load generator needs this much only.
-
-1. A reply says that an operation did not happen (`fail`) only by a code other than UNKNOWN. An
-   error text without a code, from a server that is not ours, leaves a write `info`.
-2. "No such key" is an answer to a get, and a definite no to a delete.
 """
 
 from __future__ import annotations
@@ -13,16 +9,11 @@ from typing import Final
 
 import msgspec
 
-from kvlab.history import Outcome
+from kvlab.history import Outcome, outcome_of
 from kvlab.workload.stream import Request
 
 SUCCESS_MARK: Final = b'"status":"SUCCESS"'
 MISSING_MARK: Final = b'"error":"Key does not exist"'
-MISSING_TEXT: Final = "Key does not exist"
-MISSING: Final = "NOT_FOUND"
-UNCERTAIN_CODE: Final = "UNKNOWN"
-BAD_REPLY: Final = "bad reply"
-KIND_CHARS: Final = 60  # of an error text that stands for a kind
 
 _encode = msgspec.json.encode
 
@@ -61,12 +52,4 @@ class Encoder:
 
 def classify(f: str, reply: Reply) -> tuple[Outcome, str]:
     """Return what became of an operation, and the kind of error ("" when there is none)."""
-    if reply.status == "SUCCESS":
-        return "ok", ""
-    code = reply.code or (MISSING if reply.error == MISSING_TEXT else "")
-    if code == MISSING:
-        return ("ok" if f == "get" else "fail"), MISSING
-    if code:
-        return ("info" if code == UNCERTAIN_CODE else "fail"), code
-    kind = (reply.error or BAD_REPLY)[:KIND_CHARS]
-    return ("fail" if f == "get" else "info"), kind
+    return outcome_of(f, reply.status, reply.code or "", reply.error or "")

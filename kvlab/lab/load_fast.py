@@ -18,15 +18,8 @@ from typing import Final
 
 import msgspec
 
-from kvlab.lab.load_codec import (
-    BAD_REPLY,
-    MISSING,
-    MISSING_MARK,
-    SUCCESS_MARK,
-    Encoder,
-    Reply,
-    classify,
-)
+from kvlab.history import BAD_REPLY, MISSING
+from kvlab.lab.load_codec import MISSING_MARK, SUCCESS_MARK, Encoder, Reply, classify
 from kvlab.lab.load_engine import REPLY_BYTES_MAX, Engine, Lane, clock
 from kvlab.lab.load_plan import Address, LoadPlan
 from kvlab.workload.stream import batches

@@ -19,8 +19,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from kvlab.history import Event, EventType, Outcome
-from kvlab.lab.load_codec import BAD_REPLY, MISSING, Encoder, Reply, classify
+from kvlab.history import BAD_REPLY, MISSING, Event, EventType, Outcome
+from kvlab.lab.load_codec import Encoder, Reply, classify
 from kvlab.lab.load_engine import NS_PER_US, REPLY_BYTES_MAX, Engine, Lane, clock
 from kvlab.lab.load_history import HistoryLog
 from kvlab.lab.load_latency import LatencyRecorder
