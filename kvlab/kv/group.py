@@ -167,7 +167,7 @@ class Group:
             best = self.found.get(index)
             if best is None or best[0] < version:
                 self.found[index] = (version, value)
-        elif kind is True:  # a delete that found nothing there
+        elif kind is True and value is not False:  # a delete that found nothing there
             if self.missing is None:
                 self.missing = {}
             self.missing[index] = self.missing.get(index, 0) + 1

@@ -46,7 +46,7 @@ class Membership:
         self.changes: deque[dict[str, Any]] = deque(maxlen=CHANGES_MAX)
         self.refused = ""  # why the cluster will not have this node
         self._on_map = on_map
-        self._digest = ""  # of the present map
+        self.digest = ""  # of the present map
         self._met: set[str] = set()  # founding members met in this life
         self._returning = False
         self._alone = False
@@ -150,9 +150,9 @@ class Membership:
             state.log(f"a map of another cluster was ignored: {new.cluster!r}")
             return False
         digest = new.digest()
-        if old is not None and (new.epoch, digest) <= (old.epoch, self._digest):
+        if old is not None and (new.epoch, digest) <= (old.epoch, self.digest):
             return False
-        self._digest = digest
+        self.digest = digest
         for index, place in enumerate(new.ranges):
             if old is None or place != old.ranges[index]:
                 state.fence[index] = new.epoch
@@ -206,7 +206,7 @@ class Membership:
             if max(link.epoch, link.told) < state.map.epoch:
                 if told is None:
                     body = encode_raw(state.map.to_builtins())
-                    told = ["map", state.map.epoch, self._digest, body]
+                    told = ["map", state.map.epoch, self.digest, body]
                 link.controls.append(told)
                 link.told = state.map.epoch
 
@@ -218,7 +218,7 @@ class Membership:
         `epoch` and `digest` spare the look into maps that are known already: in a large cluster
         every peer sends one.
         """
-        if (epoch, digest) > (self.state.epoch, self._digest):
+        if (epoch, digest) > (self.state.epoch, self.digest):
             self.adopt(ClusterMap.from_builtins(body), now_us)
 
     def on_join(self, link: Link, info: Any, hops: int) -> None:

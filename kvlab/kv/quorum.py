@@ -103,11 +103,11 @@ class Quorum:
             pass
         elif value is DELETE:
             record = table.ranges[place].get(key)
-            if record is not None and (record[1] is not None or record[0] == version):
-                table.put(place, key, version, None)
-            else:
+            if record is None or (record[1] is None and record[0] != version):
                 group.missing = group.missing or {}
                 group.missing[len(group.owners)] = 1
+            elif not table.put(place, key, version, None) and record[0] > version:
+                group.overtake(len(group.owners), record[0])
         elif not table.put(place, key, version, value):
             held = table.ranges[place][key][0]
             if held > version:
@@ -211,7 +211,11 @@ class Quorum:
         if group.acks and not group.strict:
             group.degraded = True
             self._finish(group)
-            return
+        else:
+            self._fail(group)
+
+    def _fail(self, group: Group) -> None:
+        """End a group with errors: its reads changed nothing, its writes may have happened."""
         group.done = True
         self.state.counters["quorum_failures"] += 1
         read = "not enough replicas answered; nothing was changed"
@@ -313,8 +317,10 @@ class Quorum:
         for group in turn + retry:
             if group.done:
                 continue
-            if group.tries >= RETRIES_MAX or group.deadline_us <= now_us:
-                self._settle(group)
+            late = group.tries >= RETRIES_MAX or group.deadline_us <= now_us
+            if late or not self.state.routes:
+                # Whoever acknowledged did so by an old map, and may hold the range no more.
+                self._fail(group)
             else:
                 self._again(group)
 

@@ -9,6 +9,7 @@ The silent default answers are the acknowledgement alone; only what differs beco
                        older here or nothing: (version, READ), so that the asker can repair
     delete             a live value was here, it is a tombstone now: silent
                        nothing live here: (version, None)
+                       a live value newer than the delete: (its version, READ), nothing is changed
     whole group        its sender's map is too old for one of its ranges: index STALE, version = epoch
 
 Invariant: a group is applied whole or refused whole. A malformed one ends the link where it is met:
@@ -23,7 +24,7 @@ from typing import Any
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
-from kvlab.wire.peer import STALE, FrameError, is_version
+from kvlab.wire.peer import READ, STALE, FrameError, is_version
 
 
 def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> None:
@@ -67,11 +68,11 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
                 exceptions += (gid, number, held, False)
         elif value is True:  # delete
             record = ranges[index].get(key)
-            if record is not None and (record[1] is not None or record[0] == version):
-                # Also when this very delete was here before: asked twice, it succeeded twice.
-                put(index, key, version, None)
-            else:
+            # Also when this very delete was here before: asked twice, it succeeded twice.
+            if record is None or (record[1] is None and record[0] != version):
                 exceptions += (gid, number, record[0] if record is not None else 0, None)
+            elif not put(index, key, version, None) and record[0] > version:
+                exceptions += (gid, number, record[0], READ)
         elif type(value) is not str and value is not None and type(value) is not bytes:
             raise FrameError(f"a value of {link.id} that is neither text nor bytes")
         elif not put(index, key, version, value):

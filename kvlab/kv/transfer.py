@@ -98,6 +98,19 @@ class Transfers:
         """How many ranges are still held that moved away."""
         return len(self._doomed)
 
+    def why_busy(self) -> str:
+        """Say what is still to be moved, compared or dropped, or return ""."""
+        for number, what in (
+            (len(self._pulls), "ranges to pull or compare"),
+            (len(self._catch_up), "ranges to compare"),
+            (len(self._donations), "ranges to give"),
+            (len(self._ready), "ranges that nobody has committed"),
+            (len(self._doomed), "ranges that moved away"),
+        ):
+            if number:
+                return f"has {number} {what}"
+        return ""
+
     # -- the puller -----------------------------------------------------------------------------
 
     def on_map(self, old: ClusterMap | None, new: ClusterMap) -> None:
