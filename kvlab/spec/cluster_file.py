@@ -66,11 +66,11 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
     spec = ClusterSpec(
         nodes=read_nodes(file),
         version=int(file.choice("version", str(_DEFAULT.version), VERSIONS)),
-        name=_name(file),
+        name=read_name(file, _DEFAULT.name),
         engine=_engine(file),
         seed=_seed(file),
-        replication=_replication(file),
-        ranges=_ranges(file),
+        replication=read_replication(file, _DEFAULT.replication),
+        ranges=read_ranges(file, _DEFAULT.ranges),
         restart=_restart(file),
         stop=_stop(file),
         ready=_ready(file),
@@ -82,9 +82,10 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
     return spec
 
 
-def _name(file: Section) -> str:
+def read_name(file: Section, default: str) -> str:
+    """Read `name`, which also names a folder."""
     if file.get("name") is None:
-        return _DEFAULT.name
+        return default
     name = file.text("name") or ""
     if not is_name(name):
         file.wrong("name", f"{NAME_ADVICE} ring5")
@@ -111,8 +112,8 @@ def _seed(file: Section) -> int | None:
     return file.integer("seed", 0, low=0, high=SEED_MAX)
 
 
-def _replication(file: Section) -> ReplicationSpec:
-    default = _DEFAULT.replication
+def read_replication(file: Section, default: ReplicationSpec) -> ReplicationSpec:
+    """Read `replication`, whose r and w are majorities of n where the file does not say."""
     section = file.section("replication", ("n", "r", "w"), sample="{n: 3, r: 2, w: 2}")
     before = len(file.problems.found)
     n = section.integer("n", default.n, low=1, high=COPIES_MAX)
@@ -131,15 +132,16 @@ def _copies(section: Section, key: str, n: int, *, high: int) -> int:
     return copies
 
 
-def _ranges(file: Section) -> int:
+def read_ranges(file: Section, default: int) -> int:
+    """Read `ranges`, a power of two."""
     if file.get("ranges") is None:
-        return _DEFAULT.ranges
+        return default
     text = file.text("ranges") or ""
     powers = {str(1 << power) for power in range(RANGES_MAX.bit_length())}
     if text in powers and RANGES_MIN <= int(text) <= RANGES_MAX:
         return int(text)
     file.wrong("ranges", f"write a power of two from {RANGES_MIN} to {RANGES_MAX}, such as 256")
-    return _DEFAULT.ranges
+    return default
 
 
 def _restart(file: Section) -> RestartSpec:

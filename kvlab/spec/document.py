@@ -5,12 +5,14 @@ It knows nothing of clusters: section.py asks the tree for values, and judges th
 Invariants:
 
 1. A tree that is returned has one document, no anchors, no tags, no duplicate keys in its mappings,
-   at most DEPTH_MAX levels and NODES_MAX nodes. Walking it recursively is safe.
+   at most DEPTH_MAX levels and `nodes_max` nodes. Walking it recursively is safe.
 2. No text makes this module raise.
+3. A text is read once, in a time that grows as its length does, and not beyond the first limit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +27,13 @@ NODES_MAX: Final = 10_000
 PROBLEMS_MAX: Final = 50
 """More problems than this help nobody; the rest is counted."""
 SHOWN_CHARS_MAX: Final = 40
+FAST_CHARS_MIN: Final = TEXT_CHARS_MAX + 1
+"""From here on the parser in C reads, where it is there: ten times faster, in other words. Only of
+characters that are no text it cannot say the line; then the other one reads again, and says it."""
+
+_NULL_TAG: Final = "tag:yaml.org,2002:null"
+_TEXT_TAG: Final = "tag:yaml.org,2002:str"
+_NULLS: Final = ("", "~", "null", "Null", "NULL")
 
 
 @dataclass(slots=True)
@@ -54,19 +63,28 @@ class Problems:
         raise error
 
 
-def compose(text: str, problems: Problems) -> yaml.Node | None:
+def compose(
+    text: str,
+    problems: Problems,
+    *,
+    chars_max: int = TEXT_CHARS_MAX,
+    nodes_max: int = NODES_MAX,
+) -> yaml.Node | None:
     """Return the tree of the one document in `text`, or None and at least one problem."""
     before = len(problems.found)
-    _check_text(text, problems)
+    _check_text(text, problems, chars_max)
     if len(problems.found) > before:
         return None
-    try:
-        _check_events(text, problems)
-        root = yaml.compose(text, Loader=yaml.SafeLoader) if len(problems.found) == before else None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        # PyYAML lets ValueError and OverflowError of int() and chr() through on absurd escapes.
-        problems.add(*_syntax_problem(text, error))
-        return None
+    root = None
+    for loader in _loaders(text):
+        try:
+            root = _build(yaml.parse(text, Loader=loader), problems, nodes_max)
+            break
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            # PyYAML lets ValueError and OverflowError of int() and chr() through on absurd escapes.
+            if loader is yaml.SafeLoader or isinstance(error, yaml.MarkedYAMLError):
+                problems.add(*_syntax_problem(text, error))
+                return None
     if root is None:
         if len(problems.found) == before:
             problems.add(1, "the file is empty; write at least: nodes: 3")
@@ -82,7 +100,7 @@ def line_of(node: yaml.Node) -> int:
 
 def is_null(node: yaml.Node) -> bool:
     """Say whether a node is an empty value, `null` or `~`."""
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+    return isinstance(node, yaml.ScalarNode) and node.tag == _NULL_TAG
 
 
 def shown(node: yaml.Node) -> str:
@@ -106,9 +124,9 @@ def join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _check_text(text: str, problems: Problems) -> None:
-    if len(text) > TEXT_CHARS_MAX:
-        problems.add(1, f"the file is longer than {TEXT_CHARS_MAX} characters; write less")
+def _check_text(text: str, problems: Problems, chars_max: int) -> None:
+    if len(text) > chars_max:
+        problems.add(1, f"the file is longer than {chars_max} characters; write less")
         return
     for number, line in enumerate(text.split("\n"), start=1):
         indent = line[: len(line) - len(line.lstrip(" \t"))]
@@ -116,39 +134,75 @@ def _check_text(text: str, problems: Problems) -> None:
             problems.add(number, "the line is indented with a tab; write spaces")
 
 
-def _check_events(text: str, problems: Problems) -> None:
-    """Walk the text without building anything, and stop at what would be dear or is not allowed."""
-    depth = count = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = _line(event.start_mark)
+def _loaders(text: str) -> tuple[Any, ...]:
+    """Return the parsers to try, in this order."""
+    fast = getattr(yaml, "CSafeLoader", None) if len(text) >= FAST_CHARS_MIN else None
+    return (yaml.SafeLoader,) if fast is None else (fast, yaml.SafeLoader)
+
+
+def _build(events: Iterable[Any], problems: Problems, nodes_max: int) -> yaml.Node | None:
+    """Make the tree, and stop at what would be dear or is not allowed: then None and a problem."""
+    root: yaml.Node | None = None
+    open_nodes: list[yaml.CollectionNode] = []
+    count = documents = 0
+    for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                problems.add(line, "a second document starts here; write one file for each")
-                return
+                sentence = "a second document starts here; write one file for each"
+                problems.add(_line(event.start_mark), sentence)
+                return None
         if isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            _close(open_nodes.pop())
         if not isinstance(event, yaml.NodeEvent):
             continue
         count += 1
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        if event.anchor is not None:
-            what = (
-                f"anchors and aliases (here {shown_text(event.anchor)}) are not used in this file"
-            )
-            problems.add(line, f"{what}; write the value again, or quote it if & or * belong to it")
-            return
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            as_written = shown_text(tag.replace("tag:yaml.org,2002:", "!!"))
-            problems.add(line, f"the tag {as_written} is not allowed; write the value alone")
-            return
-        if depth > DEPTH_MAX:
-            problems.add(line, f"more than {DEPTH_MAX} levels are nested here; write fewer")
-            return
-        if count > NODES_MAX:
-            problems.add(line, f"there are more than {NODES_MAX} values up to here; write fewer")
-            return
+        depth = len(open_nodes) + isinstance(event, yaml.CollectionStartEvent)
+        refusal = _refusal(event, depth, count, nodes_max)
+        if refusal:
+            problems.add(_line(event.start_mark), refusal)
+            return None
+        node = _node_of(event)
+        if open_nodes:
+            open_nodes[-1].value.append(node)
+        else:
+            root = node
+        if isinstance(node, yaml.CollectionNode):
+            open_nodes.append(node)
+    return root
+
+
+def _refusal(event: Any, depth: int, count: int, nodes_max: int) -> str:
+    """Say why a node is not wanted in the tree; "" if it is."""
+    if event.anchor is not None:
+        what = f"anchors and aliases (here {shown_text(event.anchor)}) are not used in this file"
+        return f"{what}; write the value again, or quote it if & or * belong to it"
+    if event.tag is not None:
+        as_written = shown_text(event.tag.replace("tag:yaml.org,2002:", "!!"))
+        return f"the tag {as_written} is not allowed; write the value alone"
+    if depth > DEPTH_MAX:
+        return f"more than {DEPTH_MAX} levels are nested here; write fewer"
+    if count > nodes_max:
+        return f"there are more than {nodes_max} values up to here; write fewer"
+    return ""
+
+
+def _node_of(event: Any) -> yaml.Node:
+    """Return the node that an event begins; collections are filled later."""
+    marks = (event.start_mark, event.end_mark)
+    if isinstance(event, yaml.MappingStartEvent):
+        return yaml.MappingNode("tag:yaml.org,2002:map", [], *marks)
+    if isinstance(event, yaml.SequenceStartEvent):
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", [], *marks)
+    # Only what is empty is told apart: everything else is judged by its text (section.py).
+    empty = not event.style and event.value in _NULLS
+    return yaml.ScalarNode(_NULL_TAG if empty else _TEXT_TAG, event.value, *marks)
+
+
+def _close(node: yaml.CollectionNode) -> None:
+    """Pair the keys and values of a mapping, which came one after the other."""
+    if isinstance(node, yaml.MappingNode):
+        node.value = list(zip(node.value[::2], node.value[1::2], strict=True))
 
 
 def _syntax_problem(text: str, error: Exception) -> tuple[int, str]:
@@ -181,11 +235,11 @@ def _drop_duplicate_keys(node: yaml.Node, path: str, problems: Problems) -> None
         if not isinstance(key, yaml.ScalarNode):
             problems.add(line_of(key), f"a key is {shown(key)}; write a plain word")
             continue
-        name = join(path, shown_text(key.value))
         if key.value in first:
-            earlier = line_of(first[key.value][0])
+            name, earlier = join(path, shown_text(key.value)), line_of(first[key.value][0])
             problems.add(line_of(key), f"{name} is given twice (first on line {earlier}); keep one")
             continue
         first[key.value] = (key, value)
-        _drop_duplicate_keys(value, name, problems)
+        if isinstance(value, yaml.CollectionNode):
+            _drop_duplicate_keys(value, join(path, shown_text(key.value)), problems)
     node.value = list(first.values())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import yaml
@@ -24,6 +24,7 @@ from kvlab.units import UnitError, format_duration, parse_duration
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,30})?")
+_SIGNED = re.compile(r"\s*(?P<sign>[+-])(?P<size>[0-9.].*)")
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -131,22 +132,38 @@ class Section:
         return default_us if value_us is None else value_us
 
     def read_duration(self, node: yaml.Node, name: str, *, low_us: int, high_us: int) -> int | None:
-        """Return the duration in `node`, in microseconds, or None and a problem."""
-        low, high = format_duration(low_us, exact=True), format_duration(high_us, exact=True)
-        advice = f"write a duration from {low} to {high}, such as {sample_duration(low_us)}"
+        """Return the duration in `node`, in microseconds, or None and a problem.
+
+        Where the least is below zero, the text may have a sign.
+        """
         if not isinstance(node, yaml.ScalarNode) or is_null(node):
-            self.problems.add(line_of(node), f"{name} is {shown(node)}; {advice}")
+            self.problems.add(
+                line_of(node), f"{name} is {shown(node)}; {_duration_advice(low_us, high_us)}"
+            )
             return None
+        sign, size = _split_sign(node.value) if low_us < 0 else (1, node.value)
         try:
-            value_us = parse_duration(node.value)
+            value_us = sign * parse_duration(size)
         except UnitError as error:
             said = f"{name} is {shown(node)}, which {error.complaint}; {error.advice}"
             self.problems.add(line_of(node), said)
             return None
         if low_us <= value_us <= high_us:
             return value_us
-        self.problems.add(line_of(node), f"{name} is {shown(node)}; {advice}")
+        self.problems.add(
+            line_of(node), f"{name} is {shown(node)}; {_duration_advice(low_us, high_us)}"
+        )
         return None
+
+    def quantity(self, key: str, default: int, parse: Callable[[str], int]) -> int:
+        """Return what a `parse_` function of units.py makes of a text."""
+        if self.get(key) is None:
+            return default
+        try:
+            return parse(self.text(key) or "")
+        except UnitError as error:
+            self.wrong(key, error.advice, complaint=f", which {error.complaint}")
+            return default
 
     def _unknown_key(self, key: yaml.ScalarNode, keys: Sequence[str]) -> None:
         near = difflib.get_close_matches(key.value.lower(), keys, n=1)
@@ -161,7 +178,22 @@ def either(choices: Sequence[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
+def _duration_advice(low_us: int, high_us: int) -> str:
+    low, high = format_duration(low_us, exact=True), format_duration(high_us, exact=True)
+    return f"write a duration from {low} to {high}, such as {sample_duration(low_us)}"
+
+
+def _split_sign(text: str) -> tuple[int, str]:
+    """Return the sign of a text and the rest; a second sign stays, and is no number."""
+    found = _SIGNED.fullmatch(text)
+    if found is None:
+        return 1, text
+    return -1 if found["sign"] == "-" else 1, found["size"]
+
+
 def sample_duration(low_us: int) -> str:
     """Return a duration above `low_us` that reads well in an example."""
+    if low_us < 0:
+        return "-80ms"
     samples = ("200ms", "5s", "1m")
     return next((text for text in samples if parse_duration(text) >= low_us), "1h")

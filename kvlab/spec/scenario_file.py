@@ -1,0 +1,179 @@
+"""The text of a scenario file -> ScenarioSpec, all problems at once; and the way back.
+
+It has no defaults (they are the fields of scenario.py), opens no file, and draws nothing. Its lists
+are scenario_items.py's, the writing is scenario_text.py's.
+
+Invariant: `parse_scenario(render_scenario(spec)) == spec` for every spec that `parse_scenario`
+returns.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import yaml
+
+from kvlab.spec.cluster import ReplicationSpec
+from kvlab.spec.cluster_file import SEED_MAX, VERSIONS, read_name, read_ranges, read_replication
+from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
+from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
+from kvlab.spec.scenario import SECOND_US, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario_items import (
+    TIME_US_MAX,
+    TIMEOUT_US_MAX,
+    TIMEOUT_US_MIN,
+    is_node_name,
+    read_faults,
+    read_operations,
+)
+from kvlab.spec.scenario_text import render_scenario
+from kvlab.spec.section import Section
+from kvlab.units import format_duration, parse_size
+
+CHARS_MAX: Final = 8 << 20
+"""20,000 operations with all their fields are a third of this."""
+NODES_MAX: Final = 450_000
+"""20,000 operations of 9 fields and 1,000 faults of 11, each with its key, and some more."""
+
+DRAWN_OPERATIONS_MAX: Final = 1_000_000
+CLIENTS_MAX: Final = 1_000
+KEYS_MAX: Final = 1_000_000
+VALUE_BYTES_MAX: Final = 1 << 20
+SHARE_ERROR_MAX: Final = 1e-9
+"""How far from 1 the sum of shares may be: 0.1 is not exact in binary."""
+
+_MS: Final = 1_000
+_MINUTE: Final = 60 * SECOND_US
+_KEYS: Final = (
+    *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
+    *("time", "settle", "workload", "operations", "faults"),
+)
+_WORKLOAD_KEYS: Final = ("operations", "clients", "keys", "for", "timeout", "mix", "value")
+_SHARES: Final = ("get", "set", "delete")
+_DEFAULT: Final = ScenarioSpec()
+"""What a file says that says nothing: where each reader below finds its defaults."""
+
+
+def parse_scenario(text: str, *, source: str = "scenario.yaml") -> ScenarioSpec:
+    """Read the text of a scenario file; raise SpecError with every problem, each with its line."""
+    problems = Problems(source)
+    root = compose(text, problems, chars_max=CHARS_MAX, nodes_max=NODES_MAX)
+    if root is None:
+        problems.raise_if_any()
+    mapping = root if isinstance(root, yaml.MappingNode) else None
+    if root is not None and mapping is None:
+        said = f"the file is {shown(root)}; write keys and values, such as nodes: 3"
+        problems.add(line_of(root), said)
+        problems.raise_if_any()
+    spec = _scenario(Section(problems, "", mapping, _KEYS, line=1))
+    problems.raise_if_any()
+    return spec
+
+
+def _scenario(file: Section) -> ScenarioSpec:
+    file.choice("version", VERSIONS[0], VERSIONS)
+    nodes, replication = _nodes_and_copies(file)
+    network = file.section("network", ("latency", "jitter"), sample="{latency: 300us}")
+    before = len(file.problems.found)
+    time_us = file.duration("time", _DEFAULT.time_us, low_us=_MS, high_us=TIME_US_MAX)
+    # With a wrong time there is nothing to hold other times against.
+    end_us = time_us if len(file.problems.found) == before else TIME_US_MAX
+    operations = read_operations(file, end_us)
+    return ScenarioSpec(
+        name=read_name(file, _DEFAULT.name),
+        seed=file.integer("seed", _DEFAULT.seed, low=0, high=SEED_MAX),
+        nodes=nodes,
+        copies=replication.n,
+        r=replication.r,
+        w=replication.w,
+        ranges=read_ranges(file, _DEFAULT.ranges),
+        latency_us=network.duration("latency", _DEFAULT.latency_us, low_us=0, high_us=_MINUTE),
+        jitter_us=network.duration("jitter", _DEFAULT.jitter_us, low_us=0, high_us=_MINUTE),
+        clocks=_clocks(file),
+        # A workload that operations stand in for is kept, but never runs: any time will do.
+        workload=_workload(file, TIME_US_MAX if operations else end_us),
+        operations=operations,
+        faults=read_faults(file, end_us),
+        time_us=time_us,
+        settle_us=file.duration("settle", _DEFAULT.settle_us, low_us=_MS, high_us=TIME_US_MAX),
+    )
+
+
+def _nodes_and_copies(file: Section) -> tuple[int, ReplicationSpec]:
+    before = len(file.problems.found)
+    nodes = file.integer("nodes", _DEFAULT.nodes, low=1, high=NODE_COUNT_MAX)
+    default = ReplicationSpec(n=_DEFAULT.copies, r=_DEFAULT.r, w=_DEFAULT.w)
+    replication = read_replication(file, default)
+    if replication.n > nodes and len(file.problems.found) == before:
+        advice = f"write at least {replication.n}, or replication: {{n: {nodes}}}"
+        file.wrong("nodes", advice, complaint=f", fewer than the {replication.n} copies of a key")
+    return nodes, replication
+
+
+def _clocks(file: Section) -> dict[str, int]:
+    """Read how far each node's clock is off; nodes that are not named have the right time."""
+    node = file.get("clocks")
+    if node is None or is_null(node):
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        file.wrong("clocks", "write nodes and offsets, such as {server2: -120ms}")
+        return {}
+    clocks = {}
+    for key, value in node.value:
+        name = join("clocks", shown_text(key.value))
+        if not is_node_name(key.value):
+            said = f"{name} cannot be a node's name; {NAME_ADVICE} server2"
+            file.problems.add(line_of(key), said)
+        offset_us = file.read_duration(value, name, low_us=-TIME_US_MAX, high_us=TIME_US_MAX)
+        clocks[str(key.value)] = offset_us or 0
+    return clocks
+
+
+def _workload(file: Section, end_us: int) -> WorkloadSpec:
+    default = _DEFAULT.workload
+    section = file.section("workload", _WORKLOAD_KEYS, sample="{operations: 1000, for: 20s}")
+    get, put, delete = _mix(section)
+    span_us = section.duration("for", default.span_us, low_us=_MS, high_us=TIME_US_MAX)
+    if span_us > end_us:
+        time = format_duration(end_us, exact=True)
+        advice = f"write at most {time}, or a longer time"
+        section.wrong("for", advice, complaint=", longer than time")
+    value_bytes = section.quantity("value", default.value_bytes, parse_size)
+    if not 1 <= value_bytes <= VALUE_BYTES_MAX:
+        section.wrong("value", "write a size from 1b to 1mb, such as 16b")
+    return WorkloadSpec(
+        operations=section.integer(
+            "operations", default.operations, low=0, high=DRAWN_OPERATIONS_MAX
+        ),
+        clients=section.integer("clients", default.clients, low=1, high=CLIENTS_MAX),
+        keys=section.integer("keys", default.keys, low=1, high=KEYS_MAX),
+        span_us=span_us,
+        timeout_us=section.duration(
+            "timeout", default.timeout_us, low_us=TIMEOUT_US_MIN, high_us=TIMEOUT_US_MAX
+        ),
+        get=get,
+        set=put,
+        delete=delete,
+        value_bytes=value_bytes,
+    )
+
+
+def _mix(workload: Section) -> tuple[float, float, float]:
+    """Read the shares of get, set and delete: those that the file leaves out are 0, all: defaults."""
+    default = _DEFAULT.workload
+    sample = "{get: 0.5, set: 0.4, delete: 0.1}"
+    mix = workload.section("mix", _SHARES, sample=sample)
+    if all(mix.get(share) is None for share in _SHARES):
+        return default.get, default.set, default.delete
+    before = len(mix.problems.found)
+    get, put, delete = (mix.number(share, 0.0, low=0, high=1) for share in _SHARES)
+    total = get + put + delete
+    if abs(total - 1) > SHARE_ERROR_MAX and len(mix.problems.found) == before:
+        complaint = f" whose shares add up to {total:g}"
+        workload.wrong(
+            "mix", f"write shares that add up to 1, such as {sample}", complaint=complaint
+        )
+    return get, put, delete
+
+
+__all__ = ["parse_scenario", "render_scenario"]
