@@ -26,7 +26,7 @@ class Batch:
     __slots__ = ("camel", "conn", "heavy_bytes", "pending", "plain", "replies", "stamp", "whole")
 
     def __init__(self, conn: Any, stamp: str, *, camel: bool) -> None:
-        self.conn = conn  # opaque: the shell's connection
+        self.conn = conn  # opaque: the session whose client asked
         self.stamp = stamp
         self.camel = camel
         self.replies: list[bytes | Reply] = []

@@ -97,7 +97,7 @@ class Server:
         if self._server is not None:
             self._server.close()
         deadline = self._loop.time() + DRAIN_SECONDS_MAX
-        while any(client.busy for client in self.clients) and self._loop.time() < deadline:
+        while any(client.session.busy for client in self.clients) and self._loop.time() < deadline:
             self._flush()
             await asyncio.sleep(0.005)
         for client in list(self.clients):
@@ -132,7 +132,9 @@ class Server:
         for peer, data in node.take_frames():
             self.peers.send(peer, data)
         for batch in node.finished:
-            cast("ClientConnection", batch.conn).release()
+            client = cast("ClientConnection | None", batch.conn.conn)
+            if client is not None:  # else it went away before its replies were there
+                client.release()
 
     def client_came(self, client: ClientConnection) -> None:
         """Count a client in, or turn it away when there are too many."""

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from kvlab.live import clients, server
+from kvlab.kv import session
+from kvlab.kv.peering import NEVER_US
+from kvlab.live import server
 from kvlab.live.options import NodeOptions
 from kvlab.live.server import Server
 
@@ -57,7 +59,7 @@ async def _until(condition, what: str) -> None:
 
 
 def test_half_a_document_and_then_silence_ends_with_a_word(monkeypatch):
-    monkeypatch.setattr(clients, "PARTIAL_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(session, "PARTIAL_US_MAX", 50_000)
 
     async def scene():
         async with serving() as node:
@@ -76,7 +78,7 @@ def test_half_a_document_and_then_silence_ends_with_a_word(monkeypatch):
 
 
 def test_a_document_that_goes_on_arriving_in_time_is_served(monkeypatch):
-    monkeypatch.setattr(clients, "PARTIAL_SECONDS_MAX", 5.0)
+    monkeypatch.setattr(session, "PARTIAL_US_MAX", 5_000_000)
 
     async def scene():
         async with serving() as node:
@@ -87,7 +89,7 @@ def test_a_document_that_goes_on_arriving_in_time_is_served(monkeypatch):
             replies = [json.loads(await reader.readline()) for _ in range(2)]
             assert [reply["value"] for reply in replies] == ["", "v"]
             [client] = node.clients
-            assert client._timer is None  # nothing is awaited any more
+            assert client.session.deadline_us == NEVER_US  # nothing is awaited any more
             writer.close()
             assert node.node.state.counters["partial_timeouts"] == 0
 
@@ -95,7 +97,7 @@ def test_a_document_that_goes_on_arriving_in_time_is_served(monkeypatch):
 
 
 def test_a_client_whose_rest_was_not_read_is_not_blamed_for_it(monkeypatch):
-    monkeypatch.setattr(clients, "PARTIAL_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(session, "PARTIAL_US_MAX", 50_000)
 
     async def scene():
         async with serving() as node:
@@ -103,11 +105,11 @@ def test_a_client_whose_rest_was_not_read_is_not_blamed_for_it(monkeypatch):
             reader, writer = await _connect(node)
             writer.transport.pause_reading()
             writer.write(b'{"type":"GET","key":"big"}\n' * 40 + b'{"type":"GET","ke')
-            await _until(lambda: any(c._read_paused for c in node.clients), "to be held back")
+            await _until(lambda: any(c.session.held for c in node.clients), "to be held back")
             writer.write(b'y":"big"}\n')
-            client = next(iter(c for c in node.clients if c._read_paused))
-            first = client._timer
-            await _until(lambda: client._timer is not first, "the time to be up once")
+            [client] = [c for c in node.clients if c.session.held]
+            first = client.session.deadline_us
+            await _until(lambda: client.session.deadline_us > first, "the time to be up once")
             writer.transport.resume_reading()
             for _ in range(41):
                 assert json.loads(await reader.readline())["status"] == "SUCCESS"
@@ -163,8 +165,10 @@ def test_what_one_reader_is_owed_stays_small_and_comes_in_order():
             lines[20] = b'{"type":"FLY","key":"k0"}\n'
             lines[30] = b'{"Type":"GET","Key":"k2"}\n'
             writer.write(b"".join(lines))
-            await _until(lambda: any(client.held for client in node.clients), "to be held back")
-            [client] = [one for one in node.clients if one.held]
+            await _until(
+                lambda: any(client.session.held for client in node.clients), "to be held back"
+            )
+            [client] = [one for one in node.clients if one.session.held]
             owed = client.transport.get_write_buffer_size()
             assert owed < 16 * 1024 * 1024
             writer.transport.resume_reading()
@@ -175,7 +179,7 @@ def test_what_one_reader_is_owed_stays_small_and_comes_in_order():
                     continue
                 value = reply.get("value") or reply.get("Value")
                 assert value == str(number % 4) * 2_000_000, number
-            assert not client.busy
+            assert not client.session.busy
             writer.close()
 
     asyncio.run(scene())

@@ -1,0 +1,293 @@
+"""One client's connection, without its socket: bytes in, replies out, in order, within bounds.
+
+It does not know what a request means: that is `node`. A shell (`live.clients`, `sim.host`) tells what
+happened, writes the bytes that each call returns, and then looks at the state named in ClientSession.
+
+Invariants:
+
+1. Replies leave in the order of requests, each batch in one piece.
+2. A client that does not read is not read from, and what it asked for is not begun: about
+   WRITE_BYTES_HIGH of replies and one batch (kv/coordinator.py) wait for it.
+3. No request is left in `state.rest`: another client's would take its place.
+4. Once `close_due` is true it stays so, and no call returns bytes any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from kvlab.kv.answer import REPLY_BYTES_MAX, Batch
+from kvlab.kv.node import Node
+from kvlab.kv.peering import NEVER_US
+from kvlab.wire.json_lines import JsonReader, PlainRequest, Refusal
+from kvlab.wire.sniff import Protocol, sniff
+
+BATCHES_MAX = 256  # batches under way per connection; beyond it nothing more is read
+PARTIAL_US_MAX = 30_000_000  # an unfinished document may wait so long for its rest
+# For the shell: of replies that the transport has not taken. Beyond it, `pause_writing`.
+WRITE_BYTES_HIGH = 1024 * 1024
+
+_NOT_JSON = {
+    Protocol.RESP: b"-ERR this node speaks JSON lines; RESP is not served by this version\r\n",
+    Protocol.HTTP: (
+        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 38\r\n\r\n"
+        b"this is a kvlab node: send JSON lines\n"
+    ),
+}
+
+
+class Held(NamedTuple):
+    """Requests that were read and wait until the client has taken the replies before theirs."""
+
+    items: Sequence[Any]
+    plain: bool
+    camel: bool
+    uniform: bool
+
+
+class ClientSession:
+    """One connection that a client opened. `conn` belongs to the shell.
+
+    `stirred` says that a call did more than return bytes: look at the rest, and set it back.
+
+        peer_data     not empty: a peer called; hand these bytes and the connection to the peering
+        close_due     close the connection after what was written
+        read_paused   do not read from the client for now
+        deadline_us   call `expire` when it is over
+        wants_turn    call `go_on` in the next loop turn
+        (otherwise)   the node has begun something: take its frames before this turn ends
+
+    The session is the `conn` of each Batch that it began; call `release` when one has finished.
+    """
+
+    __slots__ = (
+        "_node",
+        "_sniffed",
+        "_state",
+        "_unheard",
+        "_write_paused",
+        "closing",
+        "conn",
+        "deadline_us",
+        "held",
+        "peer_data",
+        "queue",
+        "read_paused",
+        "reader",
+        "stirred",
+    )
+
+    def __init__(self, node: Node) -> None:
+        self.conn: Any = None
+        self.reader = JsonReader()
+        self.queue: deque[Batch] = deque()  # begun; the first has not ended
+        self.held: deque[Held] = deque()  # read, not begun
+        self.stirred = False
+        self.closing = False  # nothing more is taken; close when all replies are out
+        self.read_paused = False
+        self.deadline_us = NEVER_US  # of the document whose rest is missing
+        self.peer_data = b""
+        self._node = node
+        self._state = node.state
+        self._sniffed = False
+        self._write_paused = False
+        self._unheard = False  # reading was paused in the time that `deadline_us` ends
+
+    @property
+    def busy(self) -> bool:
+        """Whether replies are still to be made."""
+        return bool(self.queue or self.held)
+
+    @property
+    def close_due(self) -> bool:
+        """Whether all replies are out and nothing more will be taken."""
+        return self.closing and not self.queue and not self.held
+
+    @property
+    def wants_turn(self) -> bool:
+        """Whether nothing stands in the way of held requests. Other clients come between."""
+        return bool(self.held) and not self.queue and not self._write_paused
+
+    # -- the client -----------------------------------------------------------------------------
+
+    def feed(self, data: bytes, now_us: int) -> bytes:
+        """Take requests, or pieces of them; return the replies that can be written now."""
+        if not self._sniffed and (kind := self._sniff(data)) is not Protocol.JSON:
+            return _NOT_JSON.get(kind, b"")
+        if self.closing:
+            return b""
+        reader = self.reader
+        plain = reader.plain(data)
+        if not plain:
+            return self._receive(data, now_us)
+        if self._state.solo and not self.held and not self.queue:
+            # The shortest way: a node without peers has all its replies at once.
+            replies = self._node.serve_alone(plain, now_us, camel=reader.camel)
+            if self._state.rest:
+                self._hold(Held(plain, plain=True, camel=reader.camel, uniform=True))
+            return replies
+        return self._receive_plain(plain, now_us)
+
+    def eof(self) -> None:
+        """The client will send nothing more; it may still read its replies."""
+        self.closing = self.stirred = True
+        self.deadline_us = NEVER_US
+
+    def gone(self) -> None:
+        """The connection is over; what the client still waits for ends without being written."""
+        self.closing = self.stirred = True
+        self.deadline_us = NEVER_US
+        self.queue.clear()
+        self.held.clear()
+
+    def _sniff(self, data: bytes) -> Protocol:
+        """Look at the first bytes. Whatever is not another's business is the JSON reader's."""
+        kind = sniff(data)
+        if kind is Protocol.PEER:
+            self.peer_data = data
+            self.stirred = True
+        elif kind in _NOT_JSON:
+            self._state.counters["bad_requests"] += 1
+            self.closing = self.stirred = True
+        else:
+            kind = Protocol.JSON  # or rubbish, of which the reader says so
+        self._sniffed = True
+        return kind
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def _receive_plain(self, plain: list[PlainRequest], now_us: int) -> bytes:
+        """Begin requests without options, or hold them until their turn."""
+        camel = self.reader.camel
+        if self.held:
+            self.held.append(Held(plain, plain=True, camel=camel, uniform=True))
+            return b""
+        done = self._node.receive_plain(self, plain, now_us, camel=camel)
+        if self._state.rest:
+            self._hold(Held(plain, plain=True, camel=camel, uniform=True))
+        return self._take(done)
+
+    def _receive(self, data: bytes, now_us: int) -> bytes:
+        """Begin requests of any kind, or hold them until their turn."""
+        reader = self.reader
+        items = reader.feed(data)
+        replies = b""
+        if items:
+            last = items[-1]
+            self.closing = type(last) is Refusal and last.close
+            replies = self._submit(
+                Held(items, plain=False, camel=reader.camel, uniform=reader.uniform), now_us
+            )
+        waits = reader.waiting_bytes > 0
+        if waits and (items or self.deadline_us == NEVER_US):
+            # Each document has its own time, however long the client goes on sending.
+            self._await_rest(now_us)
+        elif not waits and self.deadline_us != NEVER_US:
+            self.deadline_us = NEVER_US
+            self.stirred = True
+        return replies
+
+    def _submit(self, requests: Held, now_us: int) -> bytes:
+        """Begin requests, unless others wait before them."""
+        self.held.append(requests)
+        return self._begin(now_us) if len(self.held) == 1 else b""
+
+    def _begin(self, now_us: int) -> bytes:
+        """Begin the first of the held requests; what would be too heavy stays held."""
+        node = self._node
+        begun = self.held.popleft()
+        done: Batch | bytes
+        if begun.plain:
+            done = node.receive_plain(self, begun.items, now_us, camel=begun.camel)
+        else:
+            done = node.receive(self, begun.items, now_us, camel=begun.camel, uniform=begun.uniform)
+        if self._state.rest:
+            self._hold(begun)
+        return self._take(done)
+
+    def _hold(self, begun: Held) -> None:
+        """Keep what the node left of requests, as the first to go on with."""
+        state = self._state
+        self.held.appendleft(begun._replace(items=state.rest))
+        state.rest = ()
+        self.stirred = True
+        self._throttle()
+
+    def _take(self, done: Batch | bytes) -> bytes:
+        """Return the replies of a batch that has ended, or queue it until its turn."""
+        self.stirred = True
+        queue = self.queue
+        batch = Batch.of(self, done) if isinstance(done, bytes) else done
+        if not queue and not batch.pending:
+            return batch.encode()
+        queue.append(batch)
+        if len(queue) >= BATCHES_MAX or batch.heavy_bytes > REPLY_BYTES_MAX // 4:
+            self._throttle()
+        return b""
+
+    # -- replies --------------------------------------------------------------------------------
+
+    def release(self) -> bytes:
+        """Return the replies of all batches at the head of the queue that have ended."""
+        queue = self.queue
+        if not queue or queue[0].pending:
+            return b""
+        parts = []
+        while queue and not queue[0].pending:
+            parts.append(queue.popleft().encode())
+        if self.read_paused:
+            self._throttle()
+        if self.held or self.closing:
+            self.stirred = True
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def go_on(self, now_us: int) -> bytes:
+        """Begin held requests where there is room for their replies again."""
+        replies = self._begin(now_us) if self.wants_turn else b""
+        self._throttle()
+        return replies
+
+    # -- bounds ---------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The transport is full: the client does not read."""
+        self._write_paused = True
+        self._throttle()
+
+    def resume_writing(self, now_us: int) -> bytes:
+        """The transport has room again: go on with what was held, and then with reading."""
+        self._write_paused = False
+        return self.go_on(now_us)
+
+    def expire(self, now_us: int) -> bytes:
+        """Time went by: refuse half a document whose rest did not come, and close."""
+        if now_us < self.deadline_us:
+            return b""
+        if self._unheard:  # the rest may well be there: it was this node that did not read
+            self._await_rest(now_us)
+            return b""
+        self.deadline_us = NEVER_US
+        self.closing = self.stirred = True
+        self._state.counters["partial_timeouts"] += 1
+        camel = self.reader.camel
+        error = f"half a document, then silence for {PARTIAL_US_MAX / 1e6:g} s"
+        refusal = Refusal("BAD_REQUEST", error, camel, close=True)
+        return self._submit(Held([refusal], plain=False, camel=camel, uniform=False), now_us)
+
+    def _await_rest(self, now_us: int) -> None:
+        """Give an unfinished document its time, all of which this node must be reading."""
+        self.deadline_us = now_us + PARTIAL_US_MAX
+        self._unheard = self.read_paused
+        self.stirred = True
+
+    def _throttle(self) -> None:
+        """Stop or go on reading, as the bounds say."""
+        queue = self.queue
+        pause = self._write_paused or bool(self.held) or len(queue) >= BATCHES_MAX // 2
+        if not pause and queue:
+            pause = sum(batch.heavy_bytes for batch in queue) > REPLY_BYTES_MAX
+        if pause != self.read_paused:
+            self.read_paused = pause
+            self._unheard = self.stirred = True
