@@ -25,6 +25,7 @@ Function = Literal["get", "set", "delete", "cas", "incr", "append"]
 BUFFER_BYTES = 1 << 16  # encoded events that wait in memory before they go to the sink
 PROBLEMS_SHOWN = 20  # wrong lines named in one error
 SHOWN_CHARS = 80  # of a wrong line
+VERSION_DIGITS_MAX = 40  # twice as many as 64 bits need; more is no version that anybody counts
 MISSING_TEXT = "Key does not exist"
 MISSING = "NOT_FOUND"
 UNCERTAIN_CODE = "UNKNOWN"
@@ -57,6 +58,8 @@ class Op(msgspec.Struct, gc=False, kw_only=True):
 
     `start` and `end` are the places of its events in the order of the history; an operation that
     never completed for certain (`info`) has `end` None. `value` is what was written, or read.
+    `version` is the place in the store's own order of writes that the completion told, greater is
+    newer; 0 when it told none, or one that is not a decimal number and so has no order here.
     """
 
     client: str
@@ -74,6 +77,7 @@ class Op(msgspec.Struct, gc=False, kw_only=True):
     error: str = ""
     final: bool = False
     degraded: bool = False
+    version: int = 0
 
 
 class History(msgspec.Struct, frozen=True):
@@ -231,6 +235,7 @@ def _complete(op: Op, event: Event, place: int) -> str:
     op.node = event.node or op.node
     op.error = event.error
     op.degraded = event.degraded
+    op.version = _version(event.version)
     op.final = op.final or event.final
     if event.type == "info":
         return ""
@@ -240,6 +245,12 @@ def _complete(op: Op, event: Event, place: int) -> str:
             return "a get that is ok needs a value (null for an absent key)"
         op.value = event.value
     return ""
+
+
+def _version(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= VERSION_DIGITS_MAX:
+        return int(text)
+    return 0
 
 
 def outcome_of(f: str, status: str, code: str, error: str) -> tuple[Outcome, str]:

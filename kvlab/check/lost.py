@@ -31,6 +31,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from kvlab.check.verdict import Check, Verdict
+from kvlab.check.words import at, name_of, shown
 from kvlab.history import History, Op
 
 NAME = "lost"
@@ -136,11 +137,12 @@ def _judge(key: str, read: Op, writes: Writes) -> Violation | None:
     stale = candidates[-1]
     replaced_by = writes.between(stale, read)
     assert replaced_by is not None
-    what = "deleted it" if replaced_by.f == "delete" else f"replaced it by {_value(replaced_by)}"
+    deleted = replaced_by.f == "delete"
+    what = "deleted it" if deleted else f"replaced it by {shown(replaced_by.value)}"
     return Violation(
-        f"key {key}: {_value(stale)} came back: {_name(replaced_by)} {what} and was acknowledged at"
-        f" {_at(replaced_by)}, yet the final read by {read.client} at {_at(read)} returned the old"
-        " value",
+        f"key {key}: {shown(stale.value)} came back: {name_of(replaced_by)} {what} and was"
+        f" acknowledged at {at(replaced_by)}, yet the final read by {read.client} at {at(read)}"
+        " returned the old value",
         (stale, replaced_by, read),
     )
 
@@ -154,8 +156,8 @@ def _judge_absent(key: str, read: Op, writes: Writes) -> Violation | None:
             return None
     last = lost[-1]
     return Violation(
-        f"key {key}: {_value(last)} is lost: {_name(last)} was acknowledged at {_at(last)}, no"
-        f" delete came after it, yet the final read by {read.client} at {_at(read)} found nothing",
+        f"key {key}: {shown(last.value)} is lost: {name_of(last)} was acknowledged at {at(last)}, no"
+        f" delete came after it, yet the final read by {read.client} at {at(read)} found nothing",
         (last, read),
     )
 
@@ -163,19 +165,19 @@ def _judge_absent(key: str, read: Op, writes: Writes) -> Violation | None:
 def _unexplained(key: str, read: Op, writes: Writes, written: Sequence[Op]) -> Violation:
     for op in written:
         return Violation(
-            f"key {key}: the final read at {_at(read)} returned {_value(read)} before {_name(op)}"
-            " began to write it",
+            f"key {key}: the final read at {at(read)} returned {shown(read.value)} before"
+            f" {name_of(op)} began to write it",
             (read, op),
         )
     for op in writes.failed:
         if op.value == read.value:
             return Violation(
-                f"key {key}: the final read at {_at(read)} returned {_value(read)}, which"
-                f" {_name(op)} was told had not been written ({op.error or 'failed'})",
+                f"key {key}: the final read at {at(read)} returned {shown(read.value)}, which"
+                f" {name_of(op)} was told had not been written ({op.error or 'failed'})",
                 (op, read),
             )
     return Violation(
-        f"key {key}: the final read at {_at(read)} returned {_value(read)}, which nobody wrote",
+        f"key {key}: the final read at {at(read)} returned {shown(read.value)}, which nobody wrote",
         (read,),
     )
 
@@ -204,18 +206,3 @@ def _conclude(violations: list[Violation], judged: int, unread: int, outside: in
     else:
         because, verdict = f"all {judged} final reads are explained", Verdict.VALID
     return Check(name=NAME, verdict=verdict, because=because, judged=judged)
-
-
-def _value(op: Op) -> str:
-    shown = 24
-    value = op.value or ""
-    return repr(value if len(value) <= shown else value[: shown - 1] + "…")
-
-
-def _name(op: Op) -> str:
-    return f"the {op.f} by {op.client} (op {op.op})"
-
-
-def _at(op: Op) -> str:
-    at_us = op.start_us if op.end_us is None else op.end_us
-    return f"{at_us / 1_000_000:.6f} s"
