@@ -28,6 +28,7 @@ from kvlab.errors import UsageError
 from kvlab.kv.admin import Admin
 from kvlab.kv.answer import Batch
 from kvlab.kv.coordinator import Coordinator
+from kvlab.kv.exchange import Exchange
 from kvlab.kv.link import Link
 from kvlab.kv.membership import Membership
 from kvlab.kv.quorum import Quorum
@@ -49,6 +50,7 @@ class Node:
         self.state = State(settings)
         self.quorum = Quorum(self.state)
         self.transfers = Transfers(self.state)
+        self.exchange = Exchange(self.state, self.transfers)
         self.membership = Membership(self.state, self._map_changed)
         self.admin = Admin(self.state, self.membership, self.transfers, now_us)
         self.coordinator = Coordinator(
@@ -156,6 +158,7 @@ class Node:
         state.rebuild()
         self.quorum.lost(link)
         self.transfers.on_link_down(link)
+        self.exchange.on_link_down(link)
 
     def tried(self, peer: str) -> None:
         """A connection to a peer was tried in vain."""
@@ -191,6 +194,7 @@ class Node:
         self.membership.tick(now_us)
         self.transfers.advance()
         self.transfers.drop_moved()
+        self.exchange.tick()
         ready = self.transfers.ready
         if ready:
             self.membership.report_ready(ready)
@@ -233,6 +237,8 @@ class Node:
             case ["refused", str(reason)]:
                 if not membership.is_member:
                     membership.refused = reason
+            case ["digests", int(epoch), list(digests)]:
+                self.exchange.on_digests(link, epoch, digests)
             case ["put", list(records)]:
                 self._put(records)
             case _:

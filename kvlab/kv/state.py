@@ -130,6 +130,8 @@ class State:
 
     def rebuild(self) -> None:
         """Make the routes anew, after a change of the map or of a link."""
+        if self.solo:
+            self.table.forget_digests()  # a node alone writes past them
         self.solo = False
         if self.map is None or not self.serving:
             self.routes = []

@@ -160,6 +160,13 @@ class Transfers:
                 if me in place.replicas and link.id in place.replicas:
                     self._catch_up.append((index, link.id))
 
+    def compare(self, index: int, peer: str) -> bool:
+        """Fetch what a peer has newer in a range that both hold; False if that is under way."""
+        if index in self._pulls or (index, peer) in self._catch_up:
+            return False
+        self._catch_up.append((index, peer))
+        return True
+
     def on_link_down(self, link: Link) -> None:
         """Give up what was under way with a peer."""
         for one, pull in list(self._asked.items()):
@@ -182,9 +189,13 @@ class Transfers:
                 return
             if not pull.source:
                 self._ask(pull)
-        while self._catch_up and len(self._asked) < PULLS_MAX:
+        for _ in range(len(self._catch_up)):
+            if len(self._asked) >= PULLS_MAX:
+                return
             index, peer = self._catch_up.popleft()
-            if index not in self._pulls and peer in self.state.up:
+            if index in self._pulls:  # with another peer: this one has its turn after that
+                self._catch_up.append((index, peer))
+            elif peer in self.state.up:
                 pull = Pull(index, current.epoch, [peer], catch_up=True)
                 self._pulls[index] = pull
                 self._ask(pull)
@@ -283,9 +294,10 @@ class Transfers:
         """The donor's map is older than ours: ask again on a later tick."""
         pull = self._asked.pop(one, None)
         if pull is not None:
-            pull.source = ""
             if pull.catch_up:
-                self._pulls.pop(pull.index, None)
+                del self._pulls[pull.index]
+                self._catch_up.append((pull.index, pull.source))
+            pull.source = ""
 
     # -- the donor ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ Invariants:
    writes in any order, any number of times, leads to the same table.
 2. `keys[r]` counts the live keys of range r (tombstones apart), `sizes[r]` their key and value
    bytes.
+3. `digest(r)` is the same for the same set of records, whatever the order in which they came.
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ from collections.abc import Iterator
 Value = str | bytes
 Record = tuple[int, Value | None, bytes | None]
 
+# An odd number near 2**64 over the golden ratio: spreads versions, which are times and so alike, over
+# all bits before they are added up without carry.
+_SPREAD = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
 
 class Table:
     """Records of `range_count` ranges."""
 
-    __slots__ = ("keys", "ranges", "sizes")
+    __slots__ = ("_digests", "keys", "ranges", "sizes")
 
     def __init__(self, range_count: int) -> None:
         # Callers on the hot path read `ranges[r].get(key)` themselves.
         self.ranges: list[dict[bytes, Record]] = [{} for _ in range(range_count)]
         self.keys = [0] * range_count
         self.sizes = [0] * range_count
+        self._digests: list[int | None] = [0] * range_count  # None: to be computed when asked for
 
     def put(self, index: int, key: bytes, version: int, value: Value | None) -> bool:
         """Apply one write to range `index`; False if the table held that version or a newer one."""
@@ -54,7 +61,29 @@ class Table:
             else:
                 self.sizes[index] += len(value) - len(before)
         records[key] = (version, value, None)
+        digest = self._digests[index]
+        if digest is not None:
+            if old is not None:
+                digest ^= old[0] * _SPREAD & _MASK
+            self._digests[index] = digest ^ (version * _SPREAD & _MASK)
         return True
+
+    def digest(self, index: int) -> int:
+        """Return 64 bits that differ where the versions held in a range do, but for bad luck.
+
+        A version is given to one write of one key, so the versions tell the records.
+        """
+        digest = self._digests[index]
+        if digest is None:
+            digest = 0
+            for version, _, _ in self.ranges[index].values():
+                digest ^= version * _SPREAD & _MASK
+            self._digests[index] = digest
+        return digest
+
+    def forget_digests(self) -> None:
+        """Compute digests anew when asked: somebody has written to `ranges` past `put`."""
+        self._digests = [None] * len(self.ranges)
 
     def get(self, index: int, key: bytes) -> Record | None:
         """Return the record of a key, a tombstone included, or None."""
@@ -67,6 +96,7 @@ class Table:
     def drop(self, index: int) -> None:
         """Forget a whole range."""
         self.ranges[index] = {}
+        self._digests[index] = 0
         self.keys[index] = 0
         self.sizes[index] = 0
 
