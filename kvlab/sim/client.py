@@ -1,0 +1,289 @@
+"""A simulated client: it sends the operations of its plan to nodes and notes what came of them.
+
+It speaks the JSON protocol through the same codec as the real clients. It repeats nothing: what is
+uncertain stays so in the history.
+
+Invariants:
+
+1. An operation that was sent ends as its reply says, or as `info` (a get: `fail`) when the connection
+   ends or time runs out first. One that was never sent ends as `fail`.
+2. After an `info` the client goes on under another name, so that a name has one operation in flight.
+3. Replies come in the order of requests; anything else is noted as wrong.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kvlab.errors import KvlabError
+from kvlab.history import Event, EventType, Function, Recorder, outcome_of
+from kvlab.rng import Rng
+from kvlab.sim.clock import Clock, Timer
+from kvlab.sim.network import Network
+from kvlab.sim.stream import End, Owner, Power
+from kvlab.sim.watch import Watch
+from kvlab.spec.scenario import OperationSpec
+from kvlab.wire.json_lines import Reply, ReplyReader, encode_request
+
+CONNECT_US_MAX = 500_000
+RETRY_US = 20_000  # from a connection that failed to the next try
+PIPELINE_MAX = 16  # operations sent at once
+WEAK_LEVELS = ("one",)
+
+
+class Client:
+    """One client on a machine of its own."""
+
+    power: Power = "up"
+
+    def __init__(
+        self,
+        name: str,
+        operations: Sequence[OperationSpec],
+        *,
+        nodes: Sequence[str],
+        clock: Clock,
+        network: Network,
+        recorder: Recorder,
+        watch: Watch,
+        rng: Rng,
+        final: bool = False,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.done = False
+        self.failed_finals: list[str] = []
+        self._as = name  # the name in the history
+        self._renamed = 0
+        self._operations = deque(operations)
+        self._nodes = list(nodes)
+        self._clock = clock
+        self._network = network
+        self._recorder = recorder
+        self._watch = watch
+        self._rng = rng
+        self._final = final
+        self._call_done = done
+        self._sent: deque[tuple[OperationSpec, int, str]] = deque()  # with its number and name
+        self._count = 0
+        self._at = ""  # the node that this client is connected to, or wants to be
+        self._end: End | None = None
+        self._connected = False
+        self._reader = ReplyReader()
+        self._timer: Timer | None = None
+        network.machines[name] = self
+        self._wake()
+
+    # -- a machine and the owner of its connection ----------------------------------------------
+
+    def hear(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Run an event of the network: clients are never paused."""
+        call(*arguments)
+
+    def accept(self, end: End) -> Owner:
+        """Nobody connects to a client."""
+        raise AssertionError(f"{end.peer} connected to a client")
+
+    def opened(self, end: End) -> None:
+        """The connection is there."""
+        if end is self._end:
+            self._connected = True
+            self._reader = ReplyReader()
+            self._set_timer(None)
+            self._send()
+
+    def data(self, end: End, data: bytes) -> None:
+        """Replies, or pieces of them."""
+        if end is not self._end:
+            return
+        try:
+            replies = self._reader.feed(data)
+        except KvlabError as error:
+            self._watch.wrong("answers", f"{self._at} said what is no reply: {error.message}")
+            self._give_up("bad reply")
+            return
+        for reply in replies:
+            self._take(reply)
+        if not self._sent:
+            self._set_timer(None)
+            self._wake()
+
+    def eof(self, end: End) -> None:
+        """The node ended the connection."""
+        end.close()
+
+    def lost(self, end: End) -> None:
+        """The connection is over."""
+        if end is self._end:
+            self._give_up("connection lost")
+
+    def pause_writing(self, end: End) -> None:
+        """A pipeline is short."""
+
+    def resume_writing(self, end: End) -> None:
+        """Nothing was held back."""
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        """Go on with the next operation when it is due."""
+        if self._operations:
+            at_us = max(self._operations[0].at_us, self._clock.now_us)
+            self._clock.at(at_us, self._begin)
+        elif not self._sent and not self.done:
+            self.done = True
+            if self._end is not None:
+                end, self._end = self._end, None
+                end.close()
+            self._call_done()
+
+    def _begin(self) -> None:
+        if self._sent or not self._operations:
+            return
+        wanted = self._operations[0].node
+        if self._connected and (not wanted or wanted == self._at):
+            self._send()
+        else:
+            self._connect(wanted)
+
+    def _connect(self, wanted: str) -> None:
+        if self._end is not None:
+            end, self._end, self._connected = self._end, None, False
+            end.close()
+        others = [one for one in self._nodes if one != self._at] or self._nodes
+        self._at = wanted or self._rng.choice(others)
+        self._end = self._network.connect(self.name, self._at, self)
+        self._set_timer(self._clock.after(CONNECT_US_MAX, self._give_up, "no connection"))
+
+    def _send(self) -> None:
+        """Send all operations that are due, in one write."""
+        now_us, parts = self._clock.now_us, []
+        timeout_us = 0
+        while self._operations and len(self._sent) < PIPELINE_MAX:
+            operation = self._operations[0]
+            if operation.at_us > now_us or operation.node not in ("", self._at):
+                break
+            self._operations.popleft()
+            number = self._invoke(operation)
+            parts.append(_encode(operation, number))
+            self._sent.append((operation, number, self._as))
+            timeout_us = max(timeout_us, operation.timeout_us)
+        if not parts or self._end is None:
+            self._wake()
+            return
+        self._set_timer(self._clock.after(timeout_us, self._give_up, "timeout"))
+        self._end.write(b"".join(parts))
+
+    def _set_timer(self, timer: Timer | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    # -- outcomes -------------------------------------------------------------------------------
+
+    def _take(self, reply: Reply) -> None:
+        if not self._sent:
+            self._watch.wrong("answers", f"{self._at} answered what {self.name} did not ask")
+            return
+        operation, number, name = self._sent.popleft()
+        self._watch.judged["answers"] += 1
+        if reply.key != operation.key or reply.req_id not in (None, number):
+            what = (
+                f"{operation.verb} {operation.key} (op {number}) with {reply.key}, {reply.req_id}"
+            )
+            self._watch.wrong("answers", f"{self._at} answered {what}: out of order")
+        f = operation.verb
+        outcome, error = outcome_of(f, reply.status, reply.code, reply.error)
+        self._watch.saw(f"reply: {f} {error or outcome}{' degraded' if reply.degraded else ''}")
+        event = self._event(outcome, operation, number, name)
+        event.error, event.version = error, reply.version
+        # What was asked to be weak promises no more than what had to be.
+        weak = operation.level in WEAK_LEVELS
+        event.degraded = reply.degraded or weak
+        if f == "get" and outcome == "ok":
+            event.value = reply.value if reply.status == "SUCCESS" else None
+        self._recorder.add(event)
+        if self._final and outcome != "ok":
+            self.failed_finals.append(f"{operation.key} at {self._at}: {error or outcome}")
+        if outcome == "info":
+            self._rename()
+
+    def _give_up(self, why: str) -> None:
+        """End what is under way on this connection, and turn to another node."""
+        self._set_timer(None)
+        end, self._end, self._connected = self._end, None, False
+        if end is not None:
+            end.abort()
+        unsure = bool(self._sent)
+        while self._sent:
+            operation, number, name = self._sent.popleft()
+            self._watch.saw(f"reply: {operation.verb} {why}")
+            kind: EventType = "fail" if operation.verb == "get" else "info"
+            event = self._event(kind, operation, number, name)
+            event.error = why
+            self._recorder.add(event)
+            if self._final:
+                self.failed_finals.append(f"{operation.key} at {self._at}: {why}")
+        if unsure:
+            self._rename()
+        self._drop_late(why)
+        if self._operations:
+            self._clock.after(RETRY_US, self._wake)
+        else:
+            self._wake()
+
+    def _drop_late(self, why: str) -> None:
+        """Give up operations that could not be sent in their time."""
+        now_us = self._clock.now_us
+        while (
+            self._operations and self._operations[0].at_us + self._operations[0].timeout_us < now_us
+        ):
+            operation = self._operations.popleft()
+            event = self._event("fail", operation, self._invoke(operation), self._as)
+            event.error = why
+            self._recorder.add(event)
+            if self._final:
+                self.failed_finals.append(f"{operation.key} at {self._at}: {why}")
+
+    def _rename(self) -> None:
+        self._renamed += 1
+        self._as = f"{self.name}.{self._renamed}"
+
+    def _invoke(self, operation: OperationSpec) -> int:
+        self._count += 1
+        event = self._event("invoke", operation, self._count, self._as)
+        event.node = self._at
+        if operation.verb == "set":
+            event.value = operation.value
+        event.intended_us = operation.at_us
+        self._recorder.add(event)
+        return self._count
+
+    def _event(self, kind: EventType, operation: OperationSpec, number: int, name: str) -> Event:
+        f: Function = operation.verb  # type: ignore[assignment]  # the spec allows no other
+        return Event(
+            t_us=self._clock.now_us,
+            client=name,
+            op=number,
+            type=kind,
+            f=f,
+            key=operation.key,
+            final=self._final,
+        )
+
+
+def _encode(operation: OperationSpec, number: int) -> bytes:
+    """Return one request: plain where nothing special is asked, as most real ones are."""
+    value = operation.value if operation.verb == "set" else None
+    if not operation.meta and not operation.level:
+        return encode_request(operation.verb.upper(), operation.key, value)
+    return encode_request(
+        operation.verb.upper(),
+        operation.key,
+        value,
+        level=operation.level,
+        meta=operation.meta,
+        req_id=number,
+    )

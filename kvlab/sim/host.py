@@ -1,0 +1,224 @@
+"""One simulated machine with one node: its clock, its process, and the shell around the node.
+
+It is to a `kv.Node` what `live.server` is on real sockets: it feeds events and carries out what the
+node says, and decides nothing about data or membership.
+
+Invariants:
+
+1. A paused process hears nothing, and hears everything in order when it runs on. Its clock goes on.
+2. A life ends once; nothing that was asked for in one life happens in the next.
+3. The clock of a life never steps, like that of a real node (live/server.py): a step of the machine's
+   clock shows in the next life.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from kvlab.kv.node import TICK_US, Node
+from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Close, Dial, Peering, Session, Write
+from kvlab.kv.state import Settings
+from kvlab.sim.clock import Clock, Timer
+from kvlab.sim.ends import ClientEnd, PeerEnd
+from kvlab.sim.network import Network
+from kvlab.sim.stream import End, Owner, Power
+from kvlab.sim.watch import Watch, WatchedNode
+
+START_US = 1_800_000_000_000_000  # what a clock that is right shows when the world begins
+TURN_US = 30  # from the first event of a loop turn to its end
+LOG_LINES_MAX = 200
+
+
+class Life:
+    """One process of a node: from its start to its end."""
+
+    __slots__ = ("flush_due", "node", "offset_us", "peering", "timer", "timer_us")
+
+    def __init__(self, node: Node, peering: Peering, offset_us: int) -> None:
+        self.node = node
+        self.peering = peering
+        self.offset_us = offset_us  # of its clock from the world's
+        self.flush_due = False
+        self.timer: Timer | None = None
+        self.timer_us = NEVER_US
+
+
+class Host:
+    """A machine, and the life of a node on it if there is one."""
+
+    def __init__(self, name: str, clock: Clock, network: Network, watch: Watch) -> None:
+        self.name = name
+        self.power: Power = "no process"
+        self.paused = False
+        self.skew_us = 0  # of the machine's clock
+        self.life: Life | None = None
+        self.lives = 0
+        self.ended_because = ""  # why the last life ended by itself
+        self.missed = 0  # events that came while paused
+        self._backlog: deque[tuple[Life | None, Callable[..., object], tuple[Any, ...]]] = deque()
+        self.clock = clock
+        self._network = network
+        self._watch = watch
+        network.machines[name] = self
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def start(self, settings: Callable[[int], Settings], seeds: tuple[str, ...]) -> None:
+        """Begin a life; `settings` takes its boot time."""
+        assert self.life is None
+        offset_us = START_US + self.skew_us
+        now_us = self.clock.now_us + offset_us
+        node = WatchedNode(settings(now_us), now_us, self._watch)
+        node.state.log = lambda line: self._watch.log(self.name, line)
+        life = Life(node, Peering(node, seeds, self._note), offset_us)
+        self.life, self.power, self.ended_because = life, "up", ""
+        self.lives += 1
+        if not seeds:
+            node.membership.alone(now_us)
+        self._run(life, self._dial, ())
+        self.clock.after(TICK_US, self.hear_of, life, self._tick)
+
+    def _note(self, level: str, line: str) -> None:
+        if level != "debug":
+            self._watch.log(self.name, line)
+
+    def end(self, *, power: Power = "no process", polite: bool = True) -> None:
+        """End the life at once: by a kill (polite: the system ends its connections) or a power cut."""
+        self.life = None
+        self.power = power
+        self.paused = False
+        self._backlog.clear()
+        self._network.vanish(self.name, polite=polite)
+
+    def pause(self) -> None:
+        """Stop the process; its sockets stay open."""
+        self.paused = True
+        self.missed = 0
+
+    def resume(self) -> None:
+        """Let the process run on, with all that happened meanwhile."""
+        self.paused = False
+        backlog, self._backlog = self._backlog, deque()
+        self.missed = len(backlog)
+        for life, call, arguments in backlog:
+            if self.paused:
+                self._backlog.append((life, call, arguments))
+            elif life is self.life:
+                self._run(life, call, arguments)
+
+    def now_us(self, life: Life) -> int:
+        """Return what the clock of a life shows."""
+        return self.clock.now_us + life.offset_us
+
+    # -- what the world calls -------------------------------------------------------------------
+
+    def hear(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Run an event in the process, now or when it runs again."""
+        self.hear_of(self.life, call, *arguments)
+
+    def accept(self, end: End) -> Owner:
+        """A connection came; its first bytes will tell whose it is."""
+        assert self.life is not None
+        return ClientEnd(self, self.life, end)
+
+    def hear_of(self, life: Life | None, call: Callable[..., object], *arguments: Any) -> None:
+        """Run an event of one life of the process, if that still lives."""
+        if self.paused:
+            self._backlog.append((life, call, arguments))
+        elif life is self.life and life is not None:
+            self._run(life, call, arguments)
+
+    def _run(
+        self, life: Life | None, call: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> None:
+        """Run something of the process; an exception is the end of it, and of the run's good name."""
+        try:
+            call(*arguments)
+        except Exception:  # noqa: BLE001  whatever a node raises is what is looked for
+            self._watch.crashed(self.name, traceback.format_exc())
+            if life is self.life:
+                self.end()
+
+    # -- the shell of the node ------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        life = self.life
+        assert life is not None
+        self.clock.after(TICK_US, self.hear_of, life, self._tick)
+        node, now_us = life.node, self.now_us(life)
+        node.tick(now_us)
+        life.peering.drop_silent(now_us)
+        self._dial()
+        self.touch(life)
+        if node.membership.refused:
+            self._finish(node.membership.refused)
+        elif node.state.left and not node.transfers.giving:
+            self._finish("it has left the cluster")
+
+    def _finish(self, why: str) -> None:
+        self._watch.log(self.name, f"ends: {why}")
+        self.ended_because = why
+        self.end()
+
+    def _dial(self) -> None:
+        life = self.life
+        assert life is not None
+        life.peering.advance(self.now_us(life))
+        self.carry_out(life)
+
+    def touch(self, life: Life) -> None:
+        """Something happened: tell peers and release replies at the end of this loop turn."""
+        if not life.flush_due:
+            life.flush_due = True
+            self.clock.after(TURN_US, self.hear_of, life, self._flush)
+
+    def _flush(self) -> None:
+        life = self.life
+        assert life is not None
+        life.flush_due = False
+        node, current = life.node, life.peering.current
+        for peer, data in node.take_frames():
+            session = current.get(peer)
+            if session is not None:
+                self._write(session, data)
+        for batch in node.finished:
+            cast("ClientEnd", batch.conn.conn).release()
+
+    def _write(self, session: Session, data: bytes) -> None:
+        end: End = session.conn
+        end.write(data)
+        if end.pending_bytes > WRITE_BYTES_MAX:
+            end.abort()
+
+    def carry_out(self, life: Life) -> None:
+        """Do what the peering asks for."""
+        peering = life.peering
+        while peering.effects:
+            for effect in peering.take_effects():
+                session = effect.session
+                if isinstance(effect, Dial):
+                    target = session.address.partition(":")[0]
+                    session.conn = self._network.connect(
+                        self.name, target, PeerEnd(self, life, session)
+                    )
+                elif isinstance(effect, Write):
+                    self._write(session, effect.data)
+                elif isinstance(effect, Close):
+                    session.conn.close()
+                else:
+                    session.conn.abort()
+        if peering.due_us < life.timer_us:
+            if life.timer is not None:
+                life.timer.cancel()
+            life.timer_us = peering.due_us
+            at_us = life.timer_us - life.offset_us
+            life.timer = self.clock.at(at_us, self.hear_of, life, self._due)
+
+    def _due(self) -> None:
+        life = self.life
+        assert life is not None
+        life.timer, life.timer_us = None, NEVER_US
+        self._dial()
