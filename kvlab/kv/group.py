@@ -81,6 +81,7 @@ class Group:
         "found",
         "gid",
         "heavy_bytes",
+        "lost",
         "metas",
         "missing",
         "nacked",
@@ -115,6 +116,7 @@ class Group:
         self.acks_coming = 1 if coming is not None and me in coming else 0
         self.answers = 1 if route.local else 0  # everybody's who counts as having answered
         self.waiting = 0
+        self.lost = False  # somebody was asked and went without an answer
         self.done = False
         self.degraded = route.degraded and not strict
         self.nacked = 0  # the newest epoch by which a replica refused the group

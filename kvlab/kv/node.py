@@ -59,7 +59,7 @@ class Node:
         self.receive = self.coordinator.receive
         self.receive_plain = self.coordinator.receive_plain
         self.serve_alone = self.coordinator.alone.serve
-        self._now_us = now_us
+        self._now_us = self.quorum.now_us = now_us
 
     # -- what the shell asks --------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Node:
 
     def frame(self, link: Link, body: bytes, now_us: int) -> None:
         """A frame of a peer came. Raises FrameError if it is none."""
-        self._now_us = now_us
+        self._now_us = self.quorum.now_us = now_us
         _, epoch, clock, groups, ack, exceptions, controls = parse_turn(body)
         link.heard = True
         try:
@@ -189,7 +189,7 @@ class Node:
 
     def tick(self, now_us: int) -> None:
         """TICK_US went by (or more, if this node was held up)."""
-        self._now_us = now_us
+        self._now_us = self.quorum.now_us = now_us
         self.quorum.expire(now_us)
         self.membership.tick(now_us)
         self.transfers.advance()

@@ -43,6 +43,7 @@ class Quorum:
         self._explicit: dict[tuple[int, int, int], Group] = {}  # explicit levels of this turn
         self._retry: list[Group] = []  # refused by a replica whose map is newer than ours
         self._gid = 0
+        self.now_us = 0  # of the last frame or tick: never ahead of time
 
     @property
     def is_full(self) -> bool:
@@ -185,6 +186,7 @@ class Quorum:
         link.outstanding.clear()
         for group in outstanding:
             group.waiting -= 1
+            group.lost = True
             if group.waiting == 0:
                 self._close(group)
 
@@ -270,8 +272,15 @@ class Quorum:
         assert group.missing is not None
         for number, count in group.missing.items():
             batch, index = group.owners[number]
+            if group.overtaken and number in group.overtaken and not group.reissue:
+                continue  # somebody held a newer value: the second round above it decides
             if count >= group.answers:
-                batch.answer(index, group.ops[3 * number].decode(), None)
+                key = group.ops[3 * number].decode()
+                if group.waiting or group.lost:
+                    # Who was asked and is not heard may hold a value, and has deleted it then.
+                    batch.fail(index, key, "UNKNOWN", "not all replicas said whether there is one")
+                else:
+                    batch.answer(index, key, None)
             elif group.answers - count < group.need:
                 key, version = group.ops[3 * number : 3 * number + 2]
                 again = self._new(
@@ -287,7 +296,7 @@ class Quorum:
         second write in silence. The write is still under way, so it may be ordered last.
         """
         assert group.overtaken is not None
-        clock, now_us = self.state.clock, group.deadline_us - self.state.settings.timeout_us
+        clock, now_us = self.state.clock, self.now_us
         for number, version in group.overtaken.items():
             clock.observe(version, now_us)
             batch, index = group.owners[number]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from world import World
 
+from kvlab.kv.version import microseconds
 from kvlab.wire.json_lines import Request
 
 
@@ -43,6 +44,35 @@ def test_a_node_that_is_no_member_any_more_answers_what_it_had_begun() -> None:
     server3.state.routes = []
 
     server3.quorum.reroute(world.now_us)
+
+    [reply] = world.replies(batch)
+    assert reply.code == "UNKNOWN"
+
+
+def test_a_second_round_takes_no_time_from_the_future() -> None:
+    # Seed 176: the second round of a write took its version from the end of its time, so that every
+    # later write through another node was older, and lost.
+    world = World(3)
+    world.cut = {("server1", "server2"), ("server2", "server1")}
+    world.now_us += 200_000
+    world.set("server1", "k", "by the fast clock")
+    world.now_us -= 200_000
+
+    assert world.set("server2", "k", "above it", timeout_ms=60_000).status == "SUCCESS"
+
+    assert world.get("server3", "k") == "above it"
+    assert microseconds(world.nodes["server2"].state.clock.last) < world.now_us + 300_000
+
+
+def test_a_delete_that_was_not_heard_everywhere_is_not_said_to_have_found_nothing() -> None:
+    # Whoever was asked may hold a value and delete it: only silence came back.
+    world = World(3)
+    batch = world.submit("server1", Request("DELETE", "k"))
+    world.collect()
+    world.deliver("server1", "server2")
+    world.collect()
+    world.deliver("server2", "server1")
+    world.disconnect("server1", "server3")
 
     [reply] = world.replies(batch)
     assert reply.code == "UNKNOWN"
