@@ -13,6 +13,7 @@ NODES = "Nodes"
 NETWORK = "Network"
 DATA = "Data"
 LOAD = "Load"
+JUDGE = "Judge"
 SERVE = "Serve"
 
 
@@ -58,6 +59,9 @@ VERBS: dict[str, Verb] = {
         DATA, "keys", "Show the data each change of the ring moved, against the minimum."
     ),
     "bench": Verb(LOAD, "bench", "Drive load at a cluster or server and measure it."),
+    "sim": Verb(
+        JUDGE, "sim", "Run the nodes in a simulated world: thousands of seeds, repeatable."
+    ),
     "node": Verb(SERVE, "", "Run one node as an ordinary server, without a supervisor."),
 }
 

@@ -93,11 +93,13 @@ def _faults(rng: Rng, names: tuple[str, ...], copies: int, span_us: int) -> tupl
 
 
 def _times(rng: Rng, span_us: int) -> tuple[int, int]:
-    """Draw when a fault begins and how long it lasts: mostly short, sometimes long."""
-    at_us = FIRST_US + rng.randrange(span_us)
-    for_us = rng.choice((50, 300, 1000, 2000, 4000)) * MS_US
+    """Draw when a fault begins and how long it lasts: mostly short, sometimes long.
+
+    Longer than two heartbeats, so that there is something on every link to be hit.
+    """
+    for_us = rng.choice((500, 1000, 2000, 4000)) * MS_US
     for_us = rng.randint(for_us // 2, for_us)
-    return at_us, max(1, min(for_us, FIRST_US + span_us - at_us))
+    return FIRST_US + rng.randrange(max(1, span_us - for_us)), for_us
 
 
 def _kill(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:

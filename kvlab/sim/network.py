@@ -108,7 +108,7 @@ class Network:
             count.resets += 1
         elif what == "hang":
             count.hung += 1
-        self._note("connect", source, target, what)
+        self._note("connect", source, target, what, end)
         there_us = self._latency(out)
         if what == "accept":
             self.clock.after(there_us, self._arrive, end)
@@ -137,9 +137,10 @@ class Network:
             return
         other = End(self, end.peer, end.host, end.id)
         end.other, other.other = other, end
-        end.out, other.out = Stream(end, other), Stream(other, end)
+        end.out = Stream(end, other, self.count(end.host, other.host))
+        other.out = Stream(other, end, self.count(other.host, end.host))
         for stream in (end.out, other.out):
-            self._streams.setdefault((stream.source.host, stream.target.host), {})[stream] = None
+            self._streams.setdefault(stream.link, {})[stream] = None
         other.is_open = True
         machine.hear(self._accept, machine, other)
         if back.cut:  # in the middle of the handshake: it is repeated until the link is healed
@@ -168,11 +169,10 @@ class Network:
             end.owner.pause_writing(end)
 
     def _put(self, stream: Stream, kind: str, data: bytes) -> None:
-        link = (stream.source.host, stream.target.host)
         if stream.over:
             return
         stream.under_way += len(data)
-        rule = self._rules.get(link, self._base)
+        rule = self._rules.get(stream.link, self._base)
         if rule.cut or (stream.items and stream.items[-1][0] < 0):
             if rule.cut and rule.mode == "reset":
                 self._break(stream)
@@ -189,8 +189,8 @@ class Network:
 
     def _hold(self, stream: Stream, kind: str, data: bytes) -> None:
         stream.items.append((-1, kind, data))
-        self.count(stream.source.host, stream.target.host).held_bytes += len(data)
-        self._note("hold", stream.source.host, stream.target.host, data or kind)
+        stream.count.held_bytes += len(data)
+        self._note("hold", stream.source.host, stream.target.host, data or kind, stream.source)
 
     def _schedule(self, stream: Stream, at_us: int, kind: str, data: bytes) -> None:
         stream.items.append((at_us, kind, data))
@@ -214,19 +214,19 @@ class Network:
         """Hand over what is due, or hold it if the link was cut meanwhile."""
         stream.timer = None
         items, now_us = stream.items, self.clock.now_us
-        source, target = stream.source.host, stream.target.host
-        if self._rules.get((source, target), self._base).cut:
+        if self._rules.get(stream.link, self._base).cut:
             stream.items = deque((-1, kind, data) for _, kind, data in items)
-            count = self.count(source, target)
-            count.held_bytes += sum(len(data) for _, _, data in items)
+            stream.count.held_bytes += sum(len(data) for _, _, data in items)
             return
+        source, target = stream.link
         machine = self.machines[target]
         while items and 0 <= items[0][0] <= now_us and not stream.paused:
             _, kind, data = items.popleft()
             if kind == DATA:
                 stream.under_way -= len(data)
-                self.count(source, target).bytes += len(data)
-            self._note(kind, source, target, data)
+                stream.count.bytes += len(data)
+            if self.trace is not None:
+                self._note(kind, source, target, data, stream.source)
             if machine.power == "off":
                 continue
             if kind in (DATA, EOF) and self._is_nobody(stream.target):
@@ -235,7 +235,8 @@ class Network:
             machine.hear(self._hand_over, stream, kind, data)
         if items and items[0][0] >= 0 and not stream.paused:
             stream.timer = self.clock.at(items[0][0], self._deliver, stream)
-        self._tell_room(stream)
+        if stream.source.choked:
+            self._tell_room(stream)
 
     def _is_nobody(self, end: End) -> bool:
         """Whether no process has this end (any more), which the system tells the sender.
@@ -369,7 +370,8 @@ class Network:
         if stream.items:
             lost = sum(len(data) for _, _, data in stream.items)
             if lost:
-                self._note("lost", stream.source.host, stream.target.host, f"{lost} bytes")
+                words = f"{lost} bytes"
+                self._note("lost", stream.source.host, stream.target.host, words, stream.source)
         stream.items.clear()
         stream.under_way = 0
         if stream.timer is not None:
@@ -379,7 +381,7 @@ class Network:
     def _break(self, stream: Stream) -> None:
         """A rule breaks a connection: both sides are told, as by a reset on the way."""
         self.count(stream.source.host, stream.target.host).resets += 1
-        self._note("reset", stream.source.host, stream.target.host, "")
+        self._note("reset", stream.source.host, stream.target.host, "", stream.source)
         for end in (stream.source, stream.target):
             if end.out is not None:
                 self._drop_items(end.out)
@@ -387,6 +389,6 @@ class Network:
             end.is_open = False
             self.clock.after(0, self._lose_in_turn, end)
 
-    def _note(self, kind: str, source: str, target: str, what: Any) -> None:
+    def _note(self, kind: str, source: str, target: str, what: Any, end: End) -> None:
         if self.trace is not None:
-            self.trace(self.clock.now_us, kind, source, target, what)
+            self.trace(self.clock.now_us, kind, source, target, what, end.id)

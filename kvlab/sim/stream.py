@@ -67,20 +67,27 @@ class Count:
 
 
 class Trace(Protocol):
-    """Who looks on: called with time, kind, source, target, and bytes or words."""
+    """Who looks on: told of time, kind, source, target, bytes or words, and connection (0: none)."""
 
-    def __call__(self, now_us: int, kind: str, source: str, target: str, what: Any, /) -> None:
+    def __call__(
+        self, now_us: int, kind: str, source: str, target: str, what: Any, connection: int = 0, /
+    ) -> None:
         """Take note."""
 
 
 class Stream:
     """One direction of a connection: what is under way, in order."""
 
-    __slots__ = ("items", "over", "paused", "source", "state", "target", "timer", "under_way")
+    __slots__ = (
+        *("count", "items", "link", "over", "paused", "source", "state", "target", "timer"),
+        "under_way",
+    )
 
-    def __init__(self, source: End, target: End) -> None:
+    def __init__(self, source: End, target: End, count: Count) -> None:
         self.source = source
         self.target = target
+        self.link = (source.host, target.host)
+        self.count = count  # of the link
         self.state = StreamState()
         self.items: deque[tuple[int, str, bytes]] = deque()  # (due, or -1 for held; kind; data)
         self.timer: Timer | None = None
