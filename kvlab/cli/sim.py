@@ -103,7 +103,7 @@ def sim(
         if trace or shrink or directory is not None:
             raise UsageError("--trace, --shrink and --out look at one run", hint="add --seed N")
         wanted: Iterable[int] = count(1) if duration and not seeds else _parse_seeds(seeds or SEEDS)
-        until = time.monotonic() + units.parse_duration(duration) / 1e6 if duration else math.inf
+        until = time.monotonic() + _seconds(duration) if duration else math.inf
         file = str(scenario or "")
         verdict = run_campaign(
             job, wanted, jobs=jobs or cores(), until=until, file=file, as_json=as_json
@@ -147,14 +147,16 @@ def _one(
 
 
 def _traced(spec: ScenarioSpec) -> Outcome:
-    from kvlab.report.lanes import render
+    from kvlab.report.lanes import lanes_lines
     from kvlab.sim.run import run
     from kvlab.sim.trace import Tracer
 
     tracer = Tracer()
     outcome = run(spec, trace=tracer)
-    for line in render(tracer.rows):
+    for line in lanes_lines(tracer.rows):
         out.say(line)
+    if tracer.dropped:
+        out.say(f"... and {tracer.dropped:,} more events")
     out.say(f"verdict: {outcome.judgement.verdict.value} - {outcome.judgement.because}")
     return outcome
 
@@ -234,6 +236,13 @@ def _parse_seeds(text: str) -> range:
     if not 0 <= first <= last <= SEEDS_MAX:
         raise UsageError(f'"{text}" are no seeds', hint="write a range like 1-1000, or one number")
     return range(first, last + 1)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return units.parse_duration(text) / 1e6
+    except units.UnitError as error:
+        raise UsageError(f"--time: {error}") from None
 
 
 def _check_counts(jobs: int, nodes: int, operations: int) -> None:

@@ -215,8 +215,8 @@ class Network:
         stream.timer = None
         items, now_us = stream.items, self.clock.now_us
         if self._rules.get(stream.link, self._base).cut:
+            stream.count.held_bytes += sum(len(data) for at_us, _, data in items if at_us >= 0)
             stream.items = deque((-1, kind, data) for _, kind, data in items)
-            stream.count.held_bytes += sum(len(data) for _, _, data in items)
             return
         source, target = stream.link
         machine = self.machines[target]
