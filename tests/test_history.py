@@ -85,6 +85,20 @@ def test_a_get_has_the_value_of_its_completion():
 
 
 @pytest.mark.parametrize(
+    ("told", "version"),
+    [("244881229770768384", 244881229770768384), ("0", 0), ("", 0), ("v7", 0), ("-1", 0), ("²", 0)],
+)
+def test_a_version_is_the_number_that_the_completion_told(told, version):
+    (op,) = load(data(line("invoke", value="a", version="9"), line("ok", 2, version=told))).ops
+    assert op.version == version
+
+
+def test_a_version_of_absurd_length_is_none():
+    (op,) = load(data(line("invoke", value="a"), line("ok", 2, version="9" * 5000))).ops
+    assert op.version == 0
+
+
+@pytest.mark.parametrize(
     ("lines", "complaint"),
     [
         ([line("ok", value="a")], "did not invoke"),

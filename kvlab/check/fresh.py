@@ -2,8 +2,8 @@
 
 It is not a check of linearizability: it compares versions, never values, and concurrent gets may
 disagree. It is the promise of a store where every read quorum meets every write quorum (r + w > n);
-a store with smaller quorums may break it without having broken its word. It is therefore not among
-the checkers that run by default.
+a store with smaller quorums, or clients that asked for less (`--level one`), may break it without
+anybody having broken his word. It is therefore not among the checkers that run by default.
 
 Versions are numbers that the store tells with its answers; greater is newer, 0 is not told.
 

@@ -183,8 +183,12 @@ class Search:
             kind = self._kinds[i]
             if kind not in firsts or sure[i].end < sure[firsts[kind]].end:
                 firsts[kind] = i
+        urgent: dict[StateOrMark, int] = {}  # of each value that somebody waits for, until when
+        for i in nexts:
+            urgent[sure[i].sees] = min(urgent.get(sure[i].sees, NEVER), sure[i].end)
         choices = sorted(
-            (i for i in firsts.values() if sure[i].f != "get"), key=lambda i: sure[i].end
+            (i for i in firsts.values() if sure[i].f != "get"),
+            key=lambda i: (sure[i].f != "cas", urgent.get(sure[i].writes, NEVER), sure[i].end),
         )
         if not self._doubtful:
             return choices
