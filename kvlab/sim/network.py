@@ -183,6 +183,8 @@ class Network:
         if isinstance(answer, Reset):
             self._break(stream)
         elif isinstance(answer, Deliver):
+            if rule is not self._base:
+                stream.count.shaped_bytes += len(data)
             self._schedule(stream, answer.at_us, kind, data)
         else:
             self._hold(stream, kind, data)

@@ -62,6 +62,7 @@ class Count:
     bytes: int = 0
     connects: int = 0
     held_bytes: int = 0  # that met a cut
+    shaped_bytes: int = 0  # that were sent while the link had a rule of its own
     resets: int = 0  # connections that a rule broke or refused
     hung: int = 0  # connects that a rule let hang
 

@@ -303,11 +303,11 @@ class World:
             self.network.set_rule(link, rule_of(self._active, link))
 
     def _felt(self, fault: Fault) -> int:
-        """Return what the links of a fault carried, held, broke and refused so far."""
+        """Return what the links of a fault delayed, held, broke and refused so far."""
         counts = [self.network.count(*link) for link in fault.links]
         felt = sum(one.held_bytes + one.resets + one.hung for one in counts)
         if fault.rule.shapes and not fault.rule.cut:
-            felt += sum(one.bytes for one in counts)
+            felt += sum(one.shaped_bytes for one in counts)
         return felt
 
     def _undo_all(self) -> None:
