@@ -30,6 +30,10 @@ from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 MS_US = 1_000
 DOWN_US_MIN = SECOND_US // 2
 """Where clocks step, a node that lost its memory stays away longer than that (see sim.draw)."""
+FIRST_US = SECOND_US // 2
+"""The nodes have found each other by then (see sim.draw)."""
+GAP_US = 5 * MS_US  # what is tried first between two events
+GAPS_MAX = 20  # events, above which gaps are left as they are
 SPARE_SHARE = 0.2  # of the budget, kept in the first round for what comes after operations
 ROUNDS_MAX = 4
 DRAWN_WORDS = re.compile(r"\b(?:one|minority|majority)\b")
@@ -71,11 +75,12 @@ def shrink(
     """Return a small scenario that fails as `spec` does.
 
     `fails` tells whether a scenario fails that way; without it, one is run, and fails if one of the
-    checks is invalid that were so for `spec`. `progress` is told what is tried, the number of runs so
-    far, and how many operations and faults are left. Raises UsageError if `spec` does not fail.
+    checks is invalid that were so for `spec`. Whenever less is left, `progress` is told what was
+    tried, how many operations and faults are left, and the number of runs so far. Raises UsageError
+    if `spec` does not fail.
     """
     search = _Search(spec, fails or same_failure(spec), budget_runs, progress)
-    if not search.holds("as given", spec):
+    if not search.holds(spec):
         raise UsageError("this scenario does not fail: there is nothing to shrink")
     before = size_of(spec)
     search.accepts("written out", written_out(spec))
@@ -151,7 +156,7 @@ class _Search:
         self._progress = progress
         self._known: dict[bytes, bool] = {}
 
-    def holds(self, what: str, candidate: ScenarioSpec) -> bool:
+    def holds(self, candidate: ScenarioSpec) -> bool:
         """Tell whether a scenario fails; one that was tried before costs no run."""
         # A scenario has a dict, so it cannot be a key itself.
         key = hashlib.sha256(repr(candidate).encode(errors="surrogatepass")).digest()
@@ -167,15 +172,15 @@ class _Search:
         except UsageError:  # it names what is not there any more
             answer = False
         self._known[key] = answer
-        if self._progress is not None:
-            best = candidate if answer else self.best
-            self._progress(what, self.runs, len(best.operations) + len(best.faults))
         return answer
 
     def accepts(self, what: str, candidate: ScenarioSpec) -> bool:
         """Take a scenario as the smallest so far if it fails."""
-        if candidate != self.best and self.holds(what, candidate):
+        if candidate != self.best and self.holds(candidate):
             self.best = candidate
+            if self._progress is not None:
+                left = len(candidate.operations) + len(candidate.faults)
+                self._progress(what, left, self.runs)
             return True
         return False
 
@@ -192,6 +197,7 @@ def _reduce(search: _Search) -> bool:
         _fewer_faults(search)
         _fewer_operations(search)
         search.limit = search.budget_runs
+        _earlier(search)
         _fewer_nodes(search)
         _fewer_clocks(search)
         search.accepts("no jitter", replace(search.best, jitter_us=0))
@@ -239,6 +245,41 @@ def minimize(items: Sequence[_Item], take: Callable[[Sequence[_Item]], bool]) ->
                 break
             parts = min(2 * parts, len(kept))
     return kept
+
+
+def _earlier(search: _Search) -> None:
+    """Take out time in which nothing happens: before the first event, then between any two."""
+    starts = _starts(search.best)
+    if not starts or search.best.workload.operations:
+        return
+    if starts[0] > FIRST_US:
+        search.accepts("earlier", _pulled(search.best, 0, starts[0] - FIRST_US))
+    if len(starts) > GAPS_MAX:
+        return
+    for number in range(1, len(starts)):
+        before_us, at_us = _starts(search.best)[number - 1 : number + 1]
+        for gap_us in (GAP_US, (at_us - before_us) // 8, (at_us - before_us) // 2):
+            by_us = at_us - before_us - gap_us
+            if by_us < GAP_US or search.accepts("earlier", _pulled(search.best, at_us, by_us)):
+                break
+
+
+def _starts(spec: ScenarioSpec) -> list[int]:
+    starts = [one.at_us for one in spec.operations] + [one.at_us for one in spec.faults]
+    return sorted(starts)
+
+
+def _pulled(spec: ScenarioSpec, from_us: int, by_us: int) -> ScenarioSpec:
+    """Let what begins at a time or later begin earlier."""
+    operations = tuple(
+        replace(one, at_us=one.at_us - by_us) if one.at_us >= from_us else one
+        for one in spec.operations
+    )
+    faults = tuple(
+        replace(one, at_us=one.at_us - by_us) if one.at_us >= from_us else one
+        for one in spec.faults
+    )
+    return replace(spec, operations=operations, faults=faults)
 
 
 def _fewer_nodes(search: _Search) -> None:
