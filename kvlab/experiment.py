@@ -13,13 +13,13 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from kvlab.check.verdict import Check, Verdict, worst
 from kvlab.errors import UsageError
-from kvlab.fault.fault import LASTING, LOSES_MEMORY, Fault
-from kvlab.fault.link import LinkRule
+from kvlab.fault.fault import LOSES_MEMORY, Fault
+from kvlab.fault.link import Connect, CutMode, LinkRule
 from kvlab.fault.partition import Link, parse_groups
 from kvlab.fault.selector import resolve as select
 from kvlab.history import Event
@@ -27,7 +27,6 @@ from kvlab.rng import Rng
 from kvlab.spec.scenario import FaultSpec, OperationSpec, ScenarioSpec
 
 OK_SHARE_MIN = 0.2  # of all operations must succeed, or the run proved little
-WEAK_LEVELS = ("one",)  # acknowledged by fewer copies than a quorum, by request
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,38 +106,25 @@ def _fault(spec: ScenarioSpec, given: FaultSpec, nodes: tuple[str, ...], rng: Rn
     fault = Fault(given.kind, given.at_us, until_us, by_us=given.by_us, title=given.kind)
     if given.kind == "partition":
         cut = parse_groups(given.groups, nodes)
-        rule = LinkRule(cut=True, mode=_mode(given.mode))
-        return _with(
+        rule = LinkRule(cut=True, mode=cast(CutMode, given.mode))
+        return replace(
             fault, links=cut.links, rule=rule, title=f"partition {cut.title} ({given.mode})"
         )
     if given.kind in ("link", "reset"):
         links = _links(given, nodes, rng)
         rule = LinkRule(
             cut=given.cut,
-            mode=_mode(given.mode),
-            connect=_connect(given.connect),
+            mode=cast(CutMode, given.mode),
+            connect=cast(Connect, given.connect),
             latency_us=given.latency_us,
             jitter_us=given.jitter_us,
             bandwidth_bps=given.bandwidth_bps,
         )
         words = rule.text() if given.kind == "link" else ""
         title = f"{given.kind} {given.source} -> {given.target} {words}".rstrip()
-        return _with(fault, links=links, rule=rule, title=title)
+        return replace(fault, links=links, rule=rule, title=title)
     chosen = select(given.targets, nodes, rng)
-    return _with(fault, nodes=chosen, title=f"{given.kind} {','.join(chosen)}")
-
-
-def _with(fault: Fault, **changes: Any) -> Fault:
-    fields = {name: getattr(fault, name) for name in Fault.__dataclass_fields__}
-    return Fault(**(fields | changes))
-
-
-def _mode(text: str) -> Any:
-    return text
-
-
-def _connect(text: str) -> Any:
-    return text
+    return replace(fault, nodes=chosen, title=f"{given.kind} {','.join(chosen)}")
 
 
 def _links(given: FaultSpec, nodes: tuple[str, ...], rng: Rng) -> tuple[Link, ...]:
@@ -274,15 +260,3 @@ def _weakened(event: Event) -> Event:
     return Event(
         t_us=event.t_us, client=event.client, op=event.op, type="info", f=event.f, key=event.key
     )
-
-
-__all__ = [
-    "LASTING",
-    "Judgement",
-    "Plan",
-    "Record",
-    "guards_of",
-    "judge",
-    "make_plan",
-    "with_weak_acknowledgements",
-]

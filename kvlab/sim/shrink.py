@@ -22,8 +22,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from kvlab.errors import UsageError
-from kvlab.experiment import LASTING, make_plan
-from kvlab.fault.fault import LOSES_MEMORY, Fault
+from kvlab.experiment import make_plan
+from kvlab.fault.fault import LASTING, LOSES_MEMORY, Fault
 from kvlab.sim.run import run
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
