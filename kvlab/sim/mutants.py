@@ -1,0 +1,223 @@
+"""Planted bugs that the simulator must find: each the real node with one small thing done wrong.
+
+A node cannot reach them: nothing in `kv` knows of this file. `planted` puts replacements in the place
+of functions of `kv` while a run goes on, in this process, and takes them out again. One run at a time.
+
+Invariant: after `planted`, however its body ended, every patched attribute is the very object it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from kvlab.errors import UsageError
+from kvlab.kv import replica
+from kvlab.kv.answer import Batch
+from kvlab.kv.exchange import Exchange
+from kvlab.kv.group import Group, Route
+from kvlab.kv.membership import Membership
+from kvlab.kv.quorum import Quorum
+from kvlab.kv.state import State
+from kvlab.kv.transfer import Transfers
+from kvlab.kv.version import Clock
+from kvlab.sim import sins
+from kvlab.sim.draw import draw
+from kvlab.sim.stress import lossy, moving, parted, skewed, split
+from kvlab.spec.scenario import ScenarioSpec
+from kvlab.storage.memory import Table
+
+Patch: TypeAlias = tuple[Any, str, Callable[[Any], Any]]
+"""A class or module, the name of one of its attributes, and what makes the replacement of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One planted bug."""
+
+    name: str
+    sin: str  # in one sentence
+    caught_by: tuple[str, ...]  # the checks that found it so far; not every seed breaks all
+    patches: tuple[Patch, ...]
+    scenario: Callable[[int], ScenarioSpec] = draw
+    seeds_max: int = 10  # from 1 on, of `scenario`: one of them finds it
+
+
+_ALL = (
+    Mutant(
+        "first-answer-is-enough",
+        "One replica's answer is a quorum, of a read and of a write.",
+        ("fresh",),
+        ((Group, "enough", sins.first_answer_is_enough),),
+        lossy,
+    ),
+    Mutant(
+        "degraded-in-silence",
+        "Fewer replicas than wanted answered, and the reply does not say so.",
+        ("fresh",),
+        ((Quorum, "_finish", sins.degraded_in_silence),),
+        parted,
+    ),
+    Mutant(
+        "failure-as-success",
+        "A write that did not get its quorum is reported as done.",
+        ("fresh",),
+        ((Quorum, "_fail", sins.success_whatever_happened),),
+        parted,
+        25,
+    ),
+    Mutant(
+        "doubt-denied",
+        "A write that may have happened is reported as one that did not.",
+        ("reads",),
+        ((Batch, "fail", sins.doubt_denied),),
+        parted,
+        15,
+    ),
+    Mutant(
+        "refusal-counts",
+        "A replica that refuses a write because of an old map counts as having acknowledged it.",
+        ("fresh", "lost"),
+        ((Quorum, "_note", sins.refusal_counts),),
+        moving,
+    ),
+    Mutant(
+        "never-fenced",
+        "A replica takes writes that were routed by a map from before a range moved.",
+        ("fresh", "lost"),
+        ((replica, "_is_fenced", sins.never_fenced),),
+        moving,
+        15,
+    ),
+    Mutant(
+        "local-read",
+        "A read answers with what the asked node holds, though another said that it holds newer.",
+        ("fresh", "lost"),
+        ((Quorum, "_take_found", sins.nothing_done),),
+        draw,
+    ),
+    Mutant(
+        "no-second-round",
+        "A write that met a newer version is acknowledged and not written again above it.",
+        ("linear",),
+        ((Quorum, "_reissue", sins.nothing_done),),
+        skewed,
+    ),
+    Mutant(
+        "tombstone-forgotten",
+        "A delete takes the record away, so that an older value can come back.",
+        ("fresh", "lost"),
+        ((Table, "put", sins.tombstone_forgotten),),
+        moving,
+    ),
+    Mutant(
+        "last-to-arrive-wins",
+        "A write replaces a newer one that came before it.",
+        ("fresh", "lost"),
+        ((Table, "put", sins.last_to_arrive_wins),),
+        lossy,
+    ),
+    Mutant(
+        "ready-at-once",
+        "A node reports a range as copied before it has asked for it.",
+        ("fresh", "lost"),
+        ((Transfers, "_ask", sins.ready_at_once),),
+        moving,
+    ),
+    Mutant(
+        "values-only",
+        "A copy of a range leaves the tombstones behind.",
+        ("converged", "fresh"),
+        ((Transfers, "_store", sins.values_only),),
+        moving,
+        25,
+    ),
+    Mutant(
+        "dropped-before-the-switch",
+        "A donor drops a range when its move begins, not when it has ended.",
+        ("fresh", "lost"),
+        ((Transfers, "drop_moved", sins.dropped_before_the_switch),),
+        moving,
+    ),
+    Mutant(
+        "newcomers-unasked",
+        "While a range moves, writes do not go to those who will hold it.",
+        ("fresh", "lost"),
+        ((Route, "__init__", sins.newcomers_unasked),),
+        moving,
+        15,
+    ),
+    Mutant(
+        "first-life-for-ever",
+        "A node that lost its memory is counted as a replica before it was filled again.",
+        ("fresh",),
+        (
+            (Membership, "met", sins.first_life_for_ever),
+            (State, "is_current", sins.any_life_is_current),
+        ),
+        lossy,
+        25,
+    ),
+    Mutant(
+        "minority-rules",
+        "A part of the nodes that is no majority changes the map.",
+        ("owners",),
+        ((Membership, "tick", sins.minority_rules),),
+        split,
+    ),
+    Mutant(
+        "clock-stands",
+        "A node gives one version to two writes, when its clock is behind.",
+        ("linear",),
+        ((Clock, "next", sins.clock_stands),),
+        skewed,
+    ),
+    Mutant(
+        "number-forgotten",
+        "Versions do not carry the member's number, so two nodes may give the same.",
+        ("linear",),
+        ((Clock, "next", sins.number_forgotten),),
+        skewed,
+    ),
+    Mutant(
+        "replies-reversed",
+        "Replies of one batch leave in the wrong order.",
+        ("answers",),
+        ((Batch, "encode", sins.replies_reversed),),
+        draw,
+    ),
+    Mutant(
+        "never-compared",
+        "What a replica missed is looked for neither in the background nor when its link is back.",
+        ("converged",),
+        (
+            (Exchange, "on_digests", sins.nothing_done),
+            (Transfers, "on_link_up", sins.never_catches_up),
+        ),
+        parted,
+    ),
+)
+MUTANTS: dict[str, Mutant] = {one.name: one for one in _ALL}
+
+
+def mutant(name: str) -> Mutant:
+    """Return a mutant by its name; raises UsageError that lists the names if there is none."""
+    if name not in MUTANTS:
+        raise UsageError(f"there is no mutant {name!r}", hint=f"mutants: {', '.join(MUTANTS)}")
+    return MUTANTS[name]
+
+
+@contextmanager
+def planted(name: str) -> Iterator[Mutant]:
+    """Make every node that is built or runs meanwhile commit one sin."""
+    chosen = mutant(name)
+    before = [(owner, attribute, vars(owner)[attribute]) for owner, attribute, _ in chosen.patches]
+    try:
+        for (owner, attribute, make), (_, _, original) in zip(chosen.patches, before, strict=True):
+            setattr(owner, attribute, make(original))
+        yield chosen
+    finally:
+        for owner, attribute, original in before:
+            setattr(owner, attribute, original)
