@@ -184,7 +184,10 @@ def _show(outcome: Outcome, repeat: str, directory: Path | None) -> None:
     if directory is not None:
         out.next_step(f"kvlab sim --scenario {directory}/spec.yaml")
     elif judgement.verdict is Verdict.INVALID:
-        out.next_step(f"{repeat} --shrink", f"{repeat} --trace")
+        hints = [f"{repeat} --trace"]
+        if not outcome.spec.operations:  # those of a run that was made small are written out
+            hints.insert(0, f"{repeat} --shrink")
+        out.next_step(*hints)
     else:
         out.next_step(f"{repeat} --out DIR", "kvlab sim --seeds 1-1000")
 

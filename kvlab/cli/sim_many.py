@@ -33,11 +33,11 @@ def run_campaign(
     if as_json:
         out.show_json(_document(total, took_us, verdict, job, file))
     else:
-        _show_sum(total, took_us, verdict)
+        _show_sum(total, took_us, verdict, job, file)
     return verdict
 
 
-def _show_sum(total: Sum, took_us: int, verdict: Verdict) -> None:
+def _show_sum(total: Sum, took_us: int, verdict: Verdict, job: Job, file: str) -> None:
     from kvlab.report.sim import campaign_table, coverage_line
     from kvlab.sim.coverage import STATES, missing
 
@@ -55,7 +55,8 @@ def _show_sum(total: Sum, took_us: int, verdict: Verdict) -> None:
     out.say(coverage_line(len(STATES) - len(absent), len(STATES), absent))
     out.say(f"verdict: {verdict.value}")
     first = total.failures[0].seed if total.failures else 1
-    out.next_step(f"kvlab sim --seed {first}", f"kvlab sim --seed {first} --trace")
+    repeat = job.repeat(first, file)
+    out.next_step(repeat, f"{repeat} --trace")
 
 
 def _document(total: Sum, took_us: int, verdict: Verdict, job: Job, file: str) -> dict[str, Any]:
