@@ -58,6 +58,7 @@ class Network:
         else:
             self._rules[link] = self._base.then(rule)
         now = self.rule(*link)
+        self.count(*link).wire.free_us = 0
         for stream in list(self._streams.get(link, ())):
             if now.cut and now.mode == "reset":
                 self._break(stream)
@@ -89,7 +90,7 @@ class Network:
         return end
 
     def _again(self, end: End, tries: int) -> None:
-        """Knock once more if somebody still waits, as TCP does behind a cut."""
+        """Knock once more if somebody still waits, as TCP does when nothing answers."""
         if end.owner is not None:
             self._knock(end, tries)
 
@@ -107,14 +108,14 @@ class Network:
         elif what == "refuse":
             count.resets += 1
         elif what == "hang":
-            count.hung += 1
+            count.hung += tries == 0
         self._note("connect", source, target, what, end)
         there_us = self._latency(out)
         if what == "accept":
             self.clock.after(there_us, self._arrive, end)
         elif what == "refuse":
             self.clock.after(there_us + self._latency(back), self._refuse, end)
-        elif out.connect != "hang":
+        else:
             self.clock.after(SYN_US << tries, self._again, end, tries + 1)
 
     def _latency(self, rule: LinkRule) -> int:
@@ -200,17 +201,20 @@ class Network:
             stream.timer = self.clock.at(at_us, self._deliver, stream)
 
     def _release(self, stream: Stream, rule: LinkRule) -> None:
-        """Put what was held on its way again, in order."""
+        """Put what was held on its way again, in order; without a rule, what was slowed too."""
         items, stream.items = list(stream.items), deque()
+        healed = rule == self._base
+        if healed:
+            stream.state.last_us = 0
         if stream.timer is not None:
             stream.timer.cancel()
             stream.timer = None
         for due_us, kind, data in items:
             at_us = due_us
-            if due_us < 0:
+            if due_us < 0 or healed:
                 answer = fate(rule, stream.state, self.clock.now_us, len(data), self._rng)
                 at_us = answer.at_us if isinstance(answer, Deliver) else self.clock.now_us
-            self._schedule(stream, at_us, kind, data)
+            self._schedule(stream, min(at_us, due_us) if due_us >= 0 else at_us, kind, data)
 
     def _deliver(self, stream: Stream) -> None:
         """Hand over what is due, or hold it if the link was cut meanwhile."""
@@ -231,7 +235,7 @@ class Network:
                 self._note(kind, source, target, data, stream.source)
             if machine.power == "off":
                 continue
-            if kind in (DATA, EOF) and self._is_nobody(stream.target):
+            if kind != RST and self._is_nobody(stream.target):
                 self._answer_reset(stream)
                 continue
             machine.hear(self._hand_over, stream, kind, data)

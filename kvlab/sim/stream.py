@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from kvlab.fault.link import StreamState
+from kvlab.fault.link import StreamState, WireState
 from kvlab.sim.clock import Timer
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Machine(Protocol):
 
 @dataclass(slots=True)
 class Count:
-    """What one link carried."""
+    """What one link carried, and the wire that its streams share."""
 
     bytes: int = 0
     connects: int = 0
@@ -65,6 +65,7 @@ class Count:
     shaped_bytes: int = 0  # that were sent while the link had a rule of its own
     resets: int = 0  # connections that a rule broke or refused
     hung: int = 0  # connects that a rule let hang
+    wire: WireState = field(default_factory=WireState)
 
 
 class Trace(Protocol):
@@ -89,7 +90,7 @@ class Stream:
         self.target = target
         self.link = (source.host, target.host)
         self.count = count  # of the link
-        self.state = StreamState()
+        self.state = StreamState(count.wire)
         self.items: deque[tuple[int, str, bytes]] = deque()  # (due, or -1 for held; kind; data)
         self.timer: Timer | None = None
         self.under_way = 0  # bytes

@@ -221,3 +221,53 @@ def test_a_reader_that_stops_holds_its_writer_back(pair: Pair) -> None:
 
     assert pair.a.kinds() == ["opened", "pause", "resume"]
     assert len(pair.b.text()) == 2_000_000
+
+
+def test_the_connections_of_a_link_share_its_bandwidth(pair: Pair) -> None:
+    other = pair.network.connect("a", "b", Peer("a", pair.network))
+    pair.run()
+    pair.network.set_rule(("a", "b"), LinkRule(bandwidth_bps=1_000_000))
+    pair.end.write(bytes(30_000))
+    other.write(bytes(30_000))
+    pair.run(40 * MS)
+    assert len(pair.b.text()) == 30_000
+
+    pair.run(30 * MS)
+    assert len(pair.b.text()) == 60_000
+
+
+def test_a_heal_lets_go_of_what_a_rule_slowed_and_keeps_the_order(pair: Pair) -> None:
+    pair.network.set_rule(("a", "b"), LinkRule(latency_us=10**9))
+    pair.end.write(b"slow ")
+    pair.end.write(b"and slower ")
+    pair.run()
+    assert pair.b.heard == []
+    pair.heal("a", "b")
+    pair.end.write(b"then fast")
+    pair.run(2 * MS)
+
+    assert pair.b.text() == b"slow and slower then fast"
+
+
+def test_a_connect_that_nothing_answers_goes_on_after_the_heal_and_counts_once() -> None:
+    pair = Pair()
+    pair.run()
+    pair.network.set_rule(("a", "b"), LinkRule(connect="hang"))
+    pair.network.connect("a", "b", late := Peer("a", pair.network))
+    pair.run(4 * SYN_US)
+    assert late.kinds() == []
+    pair.heal("a", "b")
+    pair.run(4 * SYN_US)
+
+    assert late.kinds() == ["opened"]
+    assert pair.network.count("a", "b").hung == 1
+
+
+def test_who_gives_up_while_the_answer_is_under_way_is_noticed() -> None:
+    pair = Pair()
+    pair.clock.run(MS)
+    assert len(pair.b.accepted) == 1
+    pair.end.close()
+    pair.run()
+
+    assert (pair.a.kinds(), pair.b.kinds()) == (["lost"], ["lost"])
