@@ -14,7 +14,7 @@ from kvlab.rng import Rng
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 MS_US = 1_000
-TIME_US = 20 * SECOND_US
+TIME_US = 12 * SECOND_US
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 SKEW_US_MAX = 200 * MS_US  # below what a node follows (kv/version.py)
 
