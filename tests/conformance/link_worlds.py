@@ -39,6 +39,7 @@ class End(Protocol):
     got: bytearray  # everything that came
     ended: bool  # the other side said its last
     over: bool  # nothing more will be heard here
+    choked: bool  # too much is under way: more should not be written for now
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
@@ -48,6 +49,12 @@ class End(Protocol):
 
     def abort(self) -> None:
         """End the connection with a reset."""
+
+    def pause_reading(self) -> None:
+        """Take no bytes for now."""
+
+    def resume_reading(self) -> None:
+        """Take bytes again."""
 
 
 class World(Protocol):
@@ -102,7 +109,7 @@ class RealEnd(asyncio.Protocol):
     """A socket of this process."""
 
     def __init__(self, accepted: list[RealEnd] | None = None) -> None:
-        self.connected = self.ended = self.over = False
+        self.connected = self.ended = self.over = self.choked = False
         self.got = bytearray()
         self.transport: Any = None
         self._accepted = accepted
@@ -121,6 +128,18 @@ class RealEnd(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.over = True
+
+    def pause_writing(self) -> None:
+        self.choked = True
+
+    def resume_writing(self) -> None:
+        self.choked = False
+
+    def pause_reading(self) -> None:
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.transport.resume_reading()
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
@@ -220,7 +239,7 @@ class SimulatedEnd:
     """The owner of an end of the simulated network."""
 
     def __init__(self) -> None:
-        self.connected = self.ended = self.over = False
+        self.connected = self.ended = self.over = self.choked = False
         self.got = bytearray()
         self.end: Any = None
 
@@ -240,10 +259,16 @@ class SimulatedEnd:
         self.over = True
 
     def pause_writing(self, end: SimulatedStreamEnd) -> None:
-        pass
+        self.choked = True
 
     def resume_writing(self, end: SimulatedStreamEnd) -> None:
-        pass
+        self.choked = False
+
+    def pause_reading(self) -> None:
+        self.end.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.end.resume_reading()
 
     def write(self, data: bytes) -> None:
         self.end.write(data)
