@@ -158,7 +158,7 @@ _ALL = (
             (State, "is_current", sins.any_life_is_current),
         ),
         lossy,
-        25,
+        40,
     ),
     Mutant(
         "minority-rules",
