@@ -59,10 +59,15 @@ class Route:
         self.local = me in everyone
         self.links = [up[peer] for peer in everyone if peer in up]
         self.reachable = sum(1 for peer in replicas if peer == me or peer in up)
-        self.coming_reachable = sum(1 for peer in coming or () if peer == me or peer in up)
+        self.degraded = self.reachable < min(max(r, w), len(replicas))
         self.r = min(r, self.reachable)
         self.w = min(w, self.reachable)
-        self.degraded = self.reachable < min(max(r, w), len(replicas))
+        self.coming_reachable = 0
+        if coming is not None:
+            self.coming_reachable = sum(1 for peer in coming if peer == me or peer in up)
+            # What only those have who are about to go would go with them.
+            self.degraded |= self.coming_reachable < min(max(r, w), len(coming))
+            self.reachable = min(self.reachable, self.coming_reachable)
         # Nobody else to ask: the whole operation is a look into the own table.
         self.solo = self.local and coming is None and replicas == (me,)
         self.group: Group | None = None  # the open group of this turn at the default level
@@ -142,6 +147,11 @@ class Group:
             if peer in coming:
                 self.acks_coming += 1
         return not self.done and self.enough
+
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody has it who will also have it when the range has moved."""
+        return self.acks > 0 and (self.route.coming is None or self.acks_coming > 0)
 
     @property
     def enough(self) -> bool:

@@ -210,7 +210,7 @@ class Quorum:
 
     def _settle(self, group: Group) -> None:
         """End a group without its quorum: degraded where that is allowed, else with an error."""
-        if group.acks and not group.strict:
+        if group.is_held and not group.strict:
             group.degraded = True
             self._finish(group)
         else:
