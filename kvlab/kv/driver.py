@@ -58,8 +58,12 @@ class Driver:
         for name in list(self._joins):
             new = self._attempt(new, grant, self._joins.pop(name))
         for name in sorted(self._leaves):
-            new = self._attempt(new, change.leave, name)
-        self._leaves.clear()
+            member = current.member(name)
+            before = new
+            if member is not None and not member.leaving:
+                new = self._attempt(new, change.leave, name)
+            if new is before:  # done, or refused; else kept until a map that says so is chosen
+                self._leaves.discard(name)
         if new is not current:
             self._forget_strangers(new)
         done = self._complete(new)

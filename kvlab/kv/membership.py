@@ -1,8 +1,8 @@
 """Who is in the cluster and which map a node serves by; the changes of both. No I/O, no clock.
 
 How a map is agreed on: one member drives all changes, the reachable one with the lowest number, and
-only while it reaches a majority of the members; everybody adopts the map with the higher epoch. That
-is a convention, not consensus: it is the seam where an agreed register takes over. The rest of
+only while it reaches a majority of the members. Behind a cut two members may both believe to drive;
+`agreement` lets one of them have its way. Everybody adopts the map with the higher epoch. The rest of
 the node only calls `adopt` and reads `state.map`.
 
 The life of a node: it founds the cluster (its id is among the initial members and a majority of them
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kvlab.errors import UsageError
+from kvlab.kv.agreement import Agreement
 from kvlab.kv.driver import Driver
 from kvlab.kv.joining import parse_wish
 from kvlab.kv.link import Link
@@ -52,6 +53,7 @@ class Membership:
         self._alone = False
         self._orphan_ticks = 0
         self._driver = Driver(state.log_line)
+        self.agreement = Agreement(state, self._chosen)
 
     # -- this node's own way in -----------------------------------------------------------------
 
@@ -191,8 +193,8 @@ class Membership:
         )
         self.state.log(f"map {new.epoch}: {told.kind} {told.subject}".rstrip())
 
-    def _propose(self, new: ClusterMap, now_us: int) -> None:
-        """Make `new` the cluster's map: the seam where agreement takes over from convention."""
+    def _chosen(self, new: ClusterMap, now_us: int) -> None:
+        """Make `new`, on which a majority has agreed, the cluster's map."""
         if self.adopt(new, now_us):
             self.spread()
 
@@ -299,6 +301,7 @@ class Membership:
         """Do what is due: ask to join, or drive the changes that were asked for."""
         state = self.state
         self.spread()
+        self.agreement.tick(now_us)
         if state.left:
             return
         if not self.is_member:
@@ -314,10 +317,10 @@ class Membership:
         reach = sum(
             1 for one in state.map.members if one.id in state.up or one.id == state.settings.id
         )
-        if reach * 2 > len(state.map.members):
+        if reach * 2 > len(state.map.members) and self.agreement.is_idle:
             new = self._driver.next_map(state.map, {*state.up, state.settings.id})
             if new is not state.map:
-                self._propose(new, now_us)
+                self.agreement.propose(new, now_us)
 
     def _found_anew(self, now_us: int) -> None:
         """Begin again when all lives that could have taken this one in are gone.

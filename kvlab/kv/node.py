@@ -227,6 +227,8 @@ class Node:
                 membership.on_map(epoch, digest, body, now_us)
             case ["join", info, int(hops)] if hops >= 0:
                 membership.on_join(link, info, hops)
+            case ["agree", *message]:
+                membership.agreement.on_message(link, message, now_us)
             case ["leave", str(member), int(hops)] if hops >= 0:
                 try:
                     membership.ask_leave(member, hops)

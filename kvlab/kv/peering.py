@@ -321,9 +321,12 @@ class Peering:
             for peer, address in settings.initial:
                 if peer != settings.id:
                     yield peer, address
-        if not self.current:
+        if not any(link.epoch for link in state.up.values()):
+            # Whoever is linked does not serve either: another joiner, say.
+            known = {one.hello.address for one in self.current.values() if one.hello is not None}
             for address in self.seeds:
-                yield "", address
+                if address not in known:
+                    yield "", address
 
     def _address(self, peer: str) -> str:
         for known, address in self._wanted():

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from kvlab.errors import UsageError
 from kvlab.kv import replica
+from kvlab.kv.agreement import Agreement
 from kvlab.kv.answer import Batch
 from kvlab.kv.exchange import Exchange
 from kvlab.kv.group import Group, Route
@@ -25,7 +26,7 @@ from kvlab.kv.transfer import Transfers
 from kvlab.kv.version import Clock
 from kvlab.sim import sins
 from kvlab.sim.draw import draw
-from kvlab.sim.stress import lossy, moving, parted, skewed, split
+from kvlab.sim.stress import lossy, moving, parted, skewed, split, two_drivers
 from kvlab.spec.scenario import ScenarioSpec
 from kvlab.storage.memory import Table
 
@@ -166,6 +167,14 @@ _ALL = (
         ("owners",),
         ((Membership, "tick", sins.minority_rules),),
         split,
+    ),
+    Mutant(
+        "two-heads",
+        "A member votes for every next map that it is asked about, whatever it promised before.",
+        ("owners",),
+        ((Agreement, "_accept", sins.votes_for_all), (Agreement, "_prepare", sins.promises_all)),
+        two_drivers,
+        seeds_max=20,
     ),
     Mutant(
         "clock-stands",

@@ -165,7 +165,7 @@ def minority_rules(original: Any) -> Any:
             driver, reach = membership._driver, {*state.up, state.settings.id}  # noqa: SLF001
             new = driver.next_map(state.map, reach)
             if new is not state.map:
-                membership._propose(new, now_us)  # noqa: SLF001
+                membership._chosen(new, now_us)  # noqa: SLF001
 
     return tick
 
@@ -211,3 +211,13 @@ def replies_reversed(original: Any) -> Any:
         return bytes(original(batch))
 
     return encode
+
+
+def votes_for_all(_original: Any) -> Any:
+    """Agreement._accept: vote for whatever is asked."""
+    return lambda _agreement, base, ballot, _body: ["vote", base, *ballot, None]
+
+
+def promises_all(_original: Any) -> Any:
+    """Agreement._prepare: promise whatever is asked, and tell of no earlier vote."""
+    return lambda _agreement, base, ballot: ["promise", base, *ballot, None]

@@ -108,10 +108,30 @@ def split(seed: int) -> ScenarioSpec:
             mode=rng.choice(("hold", "reset")),
         )
     ]
-    # Not before both sides have noticed: until then each takes itself for the majority.
-    join_us = START_US + rng.randint(2000, 3000) * MS_US
+    # Also before both sides have noticed: until then each takes itself for the majority.
+    join_us = START_US + rng.randint(200, 3000) * MS_US
     faults += [FaultSpec(kind="join", at_us=join_us, targets=one[-1]) for one in (here, there)]
     return replace(spec, faults=_in_order(faults))
+
+
+def two_drivers(seed: int) -> ScenarioSpec:
+    """Return a scenario where the two lowest members cannot see each other, and so both drive."""
+    rng = Rng(seed, "stress/drivers")
+    faults = [
+        FaultSpec(
+            kind="link", at_us=START_US, for_us=4 * SECOND_US, source=one, target=other, cut=True
+        )
+        for one, other in (("server1", "server2"), ("server2", "server1"))
+    ]
+    # At one time, so that both have something to change before they hear of each other's change.
+    faults += [
+        FaultSpec(kind="join", at_us=START_US + 2_500 * MS_US, targets=f"server{number}")
+        for number in (6, 7, 8, 9)
+    ]
+    # Slow links: what one driver decides is long on its way to the other.
+    return replace(
+        dense(seed), nodes=5, latency_us=20_000, jitter_us=10_000, faults=_in_order(faults)
+    )
 
 
 def parted(seed: int) -> ScenarioSpec:
