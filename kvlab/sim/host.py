@@ -1,4 +1,4 @@
-"""One simulated machine with one node: its clock, its process, and the shell around the node.
+"""One simulated machine with one node: its clock, disk and process, and the shell around the node.
 
 It is to a `kv.Node` what `live.server` is on real sockets: it feeds events and carries out what the
 node says, and decides nothing about data or membership.
@@ -21,7 +21,9 @@ from typing import Any, cast
 from kvlab.kv.node import TICK_US, Node
 from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Close, Dial, Peering, Session, Write
 from kvlab.kv.state import Settings
+from kvlab.rng import Rng
 from kvlab.sim.clock import Clock, Timer
+from kvlab.sim.disk import SimDisk
 from kvlab.sim.ends import ClientEnd, PeerEnd
 from kvlab.sim.network import Network
 from kvlab.sim.stream import End, Owner, Power
@@ -49,8 +51,9 @@ class Life:
 class Host:
     """A machine, and the life of a node on it if there is one."""
 
-    def __init__(self, name: str, clock: Clock, network: Network, watch: Watch) -> None:
+    def __init__(self, name: str, clock: Clock, network: Network, watch: Watch, rng: Rng) -> None:
         self.name = name
+        self.disk = SimDisk(clock, rng.child("disk"))  # outlives the lives of the node
         self.power: Power = "no process"
         self.paused = False
         self.skew_us = 0  # of the machine's clock
@@ -62,6 +65,7 @@ class Host:
         self.clock = clock
         self._network = network
         self._watch = watch
+        self._rng = rng
         network.machines[name] = self
 
     # -- life -----------------------------------------------------------------------------------
@@ -91,6 +95,10 @@ class Host:
         self.power = power
         self.paused = False
         self._backlog.clear()
+        if polite:
+            self.disk.kill()
+        else:
+            self.disk.power_cut(self._rng)
         self._network.vanish(self.name, polite=polite)
 
     def pause(self) -> None:

@@ -116,7 +116,6 @@ def split(seed: int) -> ScenarioSpec:
 
 def two_drivers(seed: int) -> ScenarioSpec:
     """Return a scenario where the two lowest members cannot see each other, and so both drive."""
-    rng = Rng(seed, "stress/drivers")
     faults = [
         FaultSpec(
             kind="link", at_us=START_US, for_us=4 * SECOND_US, source=one, target=other, cut=True

@@ -147,7 +147,9 @@ class World:
     def _host(self, name: str) -> Host:
         host = self.hosts.get(name)
         if host is None:
-            host = self.hosts[name] = Host(name, self.clock, self.network, self.watch)
+            host = self.hosts[name] = Host(
+                name, self.clock, self.network, self.watch, self._rng.child(f"host/{name}")
+            )
         return host
 
     def _start(self, name: str) -> None:

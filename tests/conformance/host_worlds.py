@@ -196,7 +196,7 @@ class Simulated(Lives):
         self._network = Network(self._clock, Rng(seed), LinkRule(latency_us=MS // 10))
         self._network.machines["client"] = Machine("client")
         self._watch = Watch()
-        self._host = Host(NODE, self._clock, self._network, self._watch)
+        self._host = Host(NODE, self._clock, self._network, self._watch, Rng(1, NODE))
 
     def begin(self) -> None:
         self.start()
