@@ -42,6 +42,7 @@ class Network:
         self._base = base  # of every link without a rule of its own
         self._rules: dict[Link, LinkRule] = {}
         self._streams: dict[Link, dict[Stream, None]] = {}
+        self._callers: dict[End, None] = {}  # ends that are not yet open
         self._rng = rng
         self._number = 0
 
@@ -86,15 +87,14 @@ class Network:
         self._number += 1
         end = End(self, source, target, self._number)
         end.owner = owner
+        self._callers[end] = None
         self._knock(end, 0)
         return end
 
-    def _again(self, end: End, tries: int) -> None:
-        """Knock once more if somebody still waits, as TCP does when nothing answers."""
-        if end.owner is not None:
-            self._knock(end, tries)
-
     def _knock(self, end: End, tries: int) -> None:
+        """Try to connect; again and again as TCP does, while nothing answers and somebody waits."""
+        if end.owner is None:
+            return
         source, target = end.host, end.peer
         machine = self.machines.get(target)
         out, back = self.rule(source, target), self.rule(target, source)
@@ -114,17 +114,13 @@ class Network:
         if what == "accept":
             self.clock.after(there_us, self._arrive, end)
         elif what == "refuse":
-            self.clock.after(there_us + self._latency(back), self._refuse, end)
+            self.clock.after(there_us + self._latency(back), self._lose_in_turn, end)
         else:
-            self.clock.after(SYN_US << tries, self._again, end, tries + 1)
+            self.clock.after(SYN_US << tries, self._knock, end, tries + 1)
 
     def _latency(self, rule: LinkRule) -> int:
         answer = fate(rule, StreamState(), self.clock.now_us, 0, self._rng)
         return answer.at_us - self.clock.now_us if isinstance(answer, Deliver) else 0
-
-    def _refuse(self, end: End) -> None:
-        if end.owner is not None:
-            self._lose(end)
 
     def _arrive(self, end: End) -> None:
         """The first packet of a connect has reached its target."""
@@ -134,7 +130,7 @@ class Network:
         back = self.rule(end.peer, end.host)
         if machine.power != "up":
             if machine.power == "no process":
-                self.clock.after(self._latency(back), self._refuse, end)
+                self.clock.after(self._latency(back), self._lose_in_turn, end)
             return
         other = End(self, end.peer, end.host, end.id)
         end.other, other.other = other, end
@@ -276,6 +272,7 @@ class Network:
             if end.is_open:
                 owner.eof(end)
         elif kind == OPEN:
+            self._callers.pop(end, None)
             end.is_open = True
             owner.opened(end)
         else:
@@ -308,6 +305,9 @@ class Network:
         The system of a killed process ends its connections: with a FIN after what it had written,
         or with a reset where something unread was left. Without power nobody is told anything.
         """
+        for caller in [end for end in self._callers if end.host == host]:
+            del self._callers[caller]
+            caller.owner = None
         for link, streams in list(self._streams.items()):
             for stream in list(streams):
                 if link[0] == host:
@@ -342,9 +342,10 @@ class Network:
         """Tell one side that its connection is over."""
         owner, end.owner = end.owner, None
         end.is_open = False
+        self._callers.pop(end, None)
         if owner is None:
             return
-        if end.out is not None and not end.out.over:
+        if end.out is not None:
             end.out.over = True
         self._forget(end)
         owner.lost(end)

@@ -271,3 +271,18 @@ def test_who_gives_up_while_the_answer_is_under_way_is_noticed() -> None:
     pair.run()
 
     assert (pair.a.kinds(), pair.b.kinds()) == (["lost"], ["lost"])
+
+
+def test_a_killed_process_calls_nobody_any_more() -> None:
+    # Seed 1454: a connect of a dead life was tried again, got through, and spoke for the next life.
+    pair = Pair()
+    pair.run()
+    pair.cut("a", "b")
+    late = Peer("a", pair.network)
+    pair.network.connect("a", "b", late)
+    pair.network.vanish("a", polite=True)
+    pair.heal("a", "b")
+    pair.run(4 * SYN_US)
+
+    assert late.heard == []
+    assert len(pair.b.accepted) == 1
