@@ -314,12 +314,11 @@ class Network:
                     stream.source.owner, stream.source.is_open = None, False
                     if not polite:
                         self._drop_items(stream)
-                        stream.over = True
                     elif self._rng.random() < 0.5:
                         self._put(stream, EOF, b"")
-                        stream.over = True
                     else:
                         self._send_reset(stream)
+                    stream.over = True
                 elif link[1] == host:
                     self._drop_items(stream)
 
