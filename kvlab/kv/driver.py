@@ -94,7 +94,7 @@ class Driver:
         for index, place in enumerate(current.ranges):
             if place.next is None:
                 continue
-            newcomers = [current.member(one) for one in place.next if one not in place.replicas]
+            newcomers = [current.member(one) for one in place.must_report]
             if all(
                 one is not None and self._ready.get((index, one.id)) == one.incarnation
                 for one in newcomers

@@ -117,12 +117,12 @@ class Transfers:
         """Begin the pulls that a new map asks for, and forget those that it ended."""
         me = self.state.settings.id
         for index, place in enumerate(new.ranges):
-            coming = place.next is not None and me in place.next and me not in place.replicas
-            if coming:
+            if me in place.must_report:
                 pull = self._pulls.get(index)
                 if index in self._ready or (pull is not None and not pull.catch_up):
                     continue
-                self._pulls[index] = Pull(index, new.epoch, list(place.replicas))
+                others = [one for one in place.replicas if one != me]
+                self._pulls[index] = Pull(index, new.epoch, others, filled=me in place.replicas)
                 continue
             self._ready.discard(index)
             pull = self._pulls.get(index)

@@ -76,6 +76,18 @@ class RangeState:
         return self.next is not None
 
     @property
+    def must_report(self) -> tuple[str, ...]:
+        """Return who must say, before `next` takes over, that it has what a majority had.
+
+        Whoever comes; and where the set only shrinks, whoever stays: those who go may hold alone what
+        was acknowledged.
+        """
+        if self.next is None:
+            return ()
+        shrinks = len(self.next) < len(self.replicas)
+        return tuple(one for one in self.next if shrinks or one not in self.replicas)
+
+    @property
     def target(self) -> tuple[str, ...]:
         """The set where the range is going, or stays."""
         return self.replicas if self.next is None else self.next

@@ -76,3 +76,22 @@ def test_a_delete_that_was_not_heard_everywhere_is_not_said_to_have_found_nothin
 
     [reply] = world.replies(batch)
     assert reply.code == "UNKNOWN"
+
+
+def test_what_only_a_leaver_holds_is_fetched_before_it_goes() -> None:
+    # Seed 3870: two nodes, two copies; the range shrank to the one that stayed, which was never
+    # compared with the one that left.
+    world = World(3)
+    world.cut = {("server1", "server3"), ("server2", "server3")}
+    world.set("server1", "k", "v")
+    assert "server3" not in world.holders("k")
+    for wire in world.wires.values():
+        wire.clear()
+    world.cut = set()
+
+    for leaver in ("server1", "server2"):
+        world.nodes[leaver].membership.ask_leave(leaver)
+        world.settle()
+
+    assert world.nodes["server2"].state.left
+    assert world.holders("k")["server3"] == "v"
