@@ -104,7 +104,7 @@ def run_many(
             if time.monotonic() >= until:
                 break
         return total
-    with ProcessPoolExecutor(jobs, initializer=_quiet) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_prepare, initargs=(os.getpid(),)) as pool:
         under_way: set[Future[Sum]] = set()
         try:
             while True:
@@ -131,10 +131,13 @@ def _chunks(seeds: Iterator[int]) -> Iterator[list[int]]:
         yield chunk
 
 
-def _quiet() -> None:
-    """Leave an interrupt at the terminal to the parent, which ends its workers."""
+def _prepare(parent: int) -> None:
+    """End with the parent, however it ends; leave an interrupt at the terminal to it."""
     import signal
 
+    from kvlab.lab.shim import die_with_parent
+
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
