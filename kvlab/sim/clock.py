@@ -40,7 +40,9 @@ class Clock:
         """Let something happen at a time; at once (but not before this returns) if that is past."""
         timer = Timer(call, arguments)
         self._count += 1
-        heappush(self._due, (max(at_us, self.now_us), self._count, timer))
+        if at_us < self.now_us:
+            at_us = self.now_us
+        heappush(self._due, (at_us, self._count, timer))
         return timer
 
     def after(self, delay_us: int, call: Callable[..., object], *arguments: Any) -> Timer:
@@ -49,20 +51,25 @@ class Clock:
 
     def step(self, until_us: int) -> bool:
         """Let the next thing happen, if it is due by `until_us`; else let time reach that."""
-        due = self._due
-        while due and due[0][0] <= until_us:
+        return self._pass(until_us, 1) > 0
+
+    def run(self, until_us: int) -> None:
+        """Let everything happen that is due by `until_us`."""
+        self._pass(until_us, -1)
+
+    def _pass(self, until_us: int, most: int) -> int:
+        """Let at most so many things happen (-1: all that are due), and return how many did."""
+        due, done = self._due, 0
+        while done != most:
+            if not due or due[0][0] > until_us:
+                self.now_us = max(self.now_us, until_us)
+                break
             at_us, _, timer = heappop(due)
             call = timer.call
             if call is not None:
                 self.now_us = at_us
                 self.steps += 1
+                done += 1
                 timer.call = None
                 call(*timer.arguments)
-                return True
-        self.now_us = max(self.now_us, until_us)
-        return False
-
-    def run(self, until_us: int) -> None:
-        """Let everything happen that is due by `until_us`."""
-        while self.step(until_us):
-            pass
+        return done

@@ -125,7 +125,10 @@ class Host:
 
     def hear(self, call: Callable[..., object], *arguments: Any) -> None:
         """Run an event in the process, now or when it runs again."""
-        self.hear_of(self.life, call, *arguments)
+        if self.paused:
+            self._backlog.append((self.life, call, arguments))
+        elif self.life is not None:
+            self._run(self.life, call, arguments)
 
     def accept(self, end: End) -> Owner:
         """A connection came; its first bytes will tell whose it is."""
@@ -179,7 +182,7 @@ class Host:
 
     def touch(self, life: Life) -> None:
         """Something happened: tell peers and release replies at the end of this loop turn."""
-        if not life.flush_due:
+        if not life.flush_due and life.node.has_news:
             life.flush_due = True
             self.clock.after(TURN_US, self.hear_of, life, self._flush)
 

@@ -216,7 +216,7 @@ class Network:
         """Hand over what is due, or hold it if the link was cut meanwhile."""
         stream.timer = None
         items, now_us = stream.items, self.clock.now_us
-        if self._rules.get(stream.link, self._base).cut:
+        if stream.link in self._rules and self._rules[stream.link].cut:
             stream.count.held_bytes += sum(len(data) for at_us, _, data in items if at_us >= 0)
             stream.items = deque((-1, kind, data) for _, kind, data in items)
             return
@@ -231,7 +231,7 @@ class Network:
                 self._note(kind, source, target, data, stream.source)
             if machine.power == "off":
                 continue
-            if kind != RST and self._is_nobody(stream.target):
+            if kind != RST and self._is_nobody(machine, stream.target):
                 self._answer_reset(stream)
                 continue
             machine.hear(self._hand_over, stream, kind, data)
@@ -240,14 +240,12 @@ class Network:
         if stream.source.choked:
             self._tell_room(stream)
 
-    def _is_nobody(self, end: End) -> bool:
+    def _is_nobody(self, machine: Machine, end: End) -> bool:
         """Whether no process has this end (any more), which the system tells the sender.
 
         An end that is open without an owner waits for its process to accept it.
         """
-        if self.machines[end.host].power == "no process":
-            return True
-        return end.owner is None and not end.is_open
+        return machine.power == "no process" or (end.owner is None and not end.is_open)
 
     def _tell_room(self, stream: Stream) -> None:
         source = stream.source
