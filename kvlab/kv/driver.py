@@ -115,5 +115,6 @@ class Driver:
                 continue
             self._absent[member.id] = self._absent.get(member.id, 0) + 1
             if self._absent[member.id] >= ABORT_TICKS:
+                self._absent[member.id] = 0  # where it cannot be given up: not again at each tick
                 gone.append(member.id)
         return gone

@@ -154,6 +154,7 @@ class Membership:
         digest = new.digest()
         if old is not None and (new.epoch, digest) <= (old.epoch, self.digest):
             return False
+        was_member = self.is_member
         self.digest = digest
         for index, place in enumerate(new.ranges):
             if old is None or place != old.ranges[index]:
@@ -164,7 +165,7 @@ class Membership:
             state.clock.number = me.number
             if me.incarnation > max(settings.boot, 1):
                 self.refused = f"a newer life of {settings.id} has taken its place"
-        elif old is not None and old.member(settings.id) is not None:
+        elif was_member:  # in this life: an earlier one that left is nothing to this one
             state.left = True
         for member in new.members:
             if member.id != settings.id:

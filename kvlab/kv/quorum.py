@@ -267,7 +267,8 @@ class Quorum:
         """Judge the deletes that some replica knew nothing of.
 
         Where no replica held a value there was nothing to delete, and nothing was changed. Where too
-        few did, the tombstone must still reach a write quorum, or a late copy could come back.
+        few did, the tombstone must still reach a write quorum, or a late copy could come back. While
+        the range moves that is any of them: who has nothing may be about to get the old value.
         """
         assert group.missing is not None
         for number, count in group.missing.items():
@@ -281,13 +282,9 @@ class Quorum:
                     batch.fail(index, key, "UNKNOWN", "not all replicas said whether there is one")
                 else:
                     batch.answer(index, key, None)
-            elif group.answers - count < group.need:
+            elif group.answers - count < group.need or group.route.coming is not None:
                 key, version = group.ops[3 * number : 3 * number + 2]
-                again = self._new(
-                    group.route, group.need, group.deadline_us + FOLLOWUP_US, strict=group.strict
-                )
-                batch.pending += 1  # the operation ends with the second group
-                self.add(again, batch, index, key, version, None)
+                self._write_again(group, number, version, None)
 
     def _reissue(self, group: Group) -> None:
         """Write once more, above the newer versions that were met.
@@ -299,15 +296,28 @@ class Quorum:
         clock, now_us = self.state.clock, self.now_us
         for number, version in group.overtaken.items():
             clock.observe(version, now_us)
-            batch, index = group.owners[number]
-            key, value = group.ops[3 * number], group.ops[3 * number + 2]
-            again = self._new(
-                group.route, group.need, group.deadline_us + FOLLOWUP_US, strict=group.strict
-            )
-            again.reissue = True
-            batch.pending += 1  # the operation ends with the second group
             self.state.counters["reissued_writes"] += 1
-            self.add(again, batch, index, key, clock.next(now_us), value)
+            value = group.ops[3 * number + 2]
+            again = self._write_again(group, number, clock.next(now_us), value)
+            if again is not None:
+                again.reissue = True
+
+    def _write_again(self, group: Group, number: int, version: int, value: Any) -> Group | None:
+        """Begin the second round of an operation, by the present map; None if there is no route.
+
+        The first may have been answered by an older map, whose replicas need not be those of today.
+        """
+        batch, index = group.owners[number]
+        key = group.ops[3 * number]
+        if not self.state.routes:
+            batch.fail(index, key.decode(), "UNKNOWN", "this node left before all had confirmed")
+            return None
+        route = self.state.routes[self._range(key)]
+        need = group.need if group.strict else max(route.r, route.w)
+        again = self._new(route, need, group.deadline_us + FOLLOWUP_US, strict=group.strict)
+        batch.pending += 1  # the operation ends with the second group
+        self.add(again, batch, index, key, version, value)
+        return again
 
     def _end(self, batch: Batch) -> None:
         batch.pending -= 1

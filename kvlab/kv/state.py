@@ -106,6 +106,10 @@ class State:
             link = self.links[peer] = Link(peer)
         return link
 
+    def holds(self, index: int) -> bool:
+        """Whether the map names this node as a replica of a range."""
+        return self.map is not None and self.settings.id in self.map.ranges[index].replicas
+
     def put_if_held(self, key: bytes, version: int, value: Value | None) -> None:
         """Apply one record from a peer, if this node takes writes for its range."""
         index = slot_of(key) >> self.shift

@@ -16,8 +16,9 @@ The messages, as controls of the peer frames:
 
 Invariants:
 
-1. A donor answers a pull only when its map is at least as new as the puller's: from then on it
-   refuses writes that were routed without the newcomer, so nothing falls between copy and switch.
+1. A donor answers a pull only when its map is at least as new as the puller's and names this life of
+   it as a replica: from then on it refuses writes that were routed without the newcomer, so nothing
+   falls between copy and switch.
 2. A range counts as ready when a majority of its replicas was compared, and nobody who can be reached
    is left out.
 3. One chunk per pull is under way at a time, PULLS_MAX pulls at once: memory stays bounded.
@@ -118,11 +119,13 @@ class Transfers:
         me = self.state.settings.id
         for index, place in enumerate(new.ranges):
             if me in place.must_report:
+                self._doomed.discard(index)  # what went away comes back
                 pull = self._pulls.get(index)
-                if index in self._ready or (pull is not None and not pull.catch_up):
-                    continue
                 others = [one for one in place.replicas if one != me]
-                self._pulls[index] = Pull(index, new.epoch, others, filled=me in place.replicas)
+                if pull is not None and not pull.catch_up:
+                    pull.sources = others
+                elif index not in self._ready:
+                    self._pulls[index] = Pull(index, new.epoch, others, filled=me in place.replicas)
                 continue
             self._ready.discard(index)
             pull = self._pulls.get(index)
@@ -195,7 +198,7 @@ class Transfers:
             index, peer = self._catch_up.popleft()
             if index in self._pulls:  # with another peer: this one has its turn after that
                 self._catch_up.append((index, peer))
-            elif peer in self.state.up:
+            elif peer in self.state.up and peer in current.ranges[index].replicas:
                 pull = Pull(index, current.epoch, [peer], catch_up=True)
                 self._pulls[index] = pull
                 self._ask(pull)
@@ -205,7 +208,8 @@ class Transfers:
         left = [one for one in pull.sources if one not in pull.done]
         up = [one for one in left if one in self.state.up]
         if not up:
-            if pull.catch_up or len(pull.done) * 2 > len(pull.sources):
+            compared = len(pull.sources) - len(left)
+            if pull.catch_up or compared * 2 > len(pull.sources):
                 self._complete(pull)
             return
         pull.source = up[0]
@@ -303,7 +307,10 @@ class Transfers:
 
     def on_pull(self, link: Link, one: int, index: int, epoch: int, mode: str) -> None:
         """Begin to give a range away, or tell the puller to wait."""
-        if self.state.epoch < epoch or len(self._donations) >= DONATIONS_MAX:
+        state = self.state
+        # A life that began empty and is still to be filled has nothing that could be compared.
+        holds = state.serving and state.holds(index)
+        if state.epoch < epoch or not holds or len(self._donations) >= DONATIONS_MAX:
             link.controls.append(["wait", one])
             return
         keys = self.state.table.snapshot(index)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kvlab.errors import KvlabError
@@ -29,8 +30,19 @@ from kvlab.wire.json_lines import Reply, ReplyReader, encode_request
 
 CONNECT_US_MAX = 500_000
 RETRY_US = 20_000  # from a connection that failed to the next try
-PIPELINE_MAX = 16  # operations sent at once
+PIPELINE_MAX = 16  # operations under way at once
+EAGER_SHARE = 0.3  # of clients send what is due while replies are outstanding
 WEAK_LEVELS = ("one",)
+
+
+@dataclass(slots=True)
+class Sent:
+    """An operation under way."""
+
+    operation: OperationSpec
+    number: int
+    name: str  # of the client in the history
+    until_us: int  # no reply by then: it is given up
 
 
 class Client:
@@ -66,13 +78,15 @@ class Client:
         self._rng = rng
         self._final = final
         self._call_done = done
-        self._sent: deque[tuple[OperationSpec, int, str]] = deque()  # with its number and name
+        self._eager = not final and rng.random() < EAGER_SHARE
+        self._sent: deque[Sent] = deque()
         self._count = 0
         self._at = ""  # the node that this client is connected to, or wants to be
         self._end: End | None = None
         self._connected = False
         self._reader = ReplyReader()
-        self._timer: Timer | None = None
+        self._timer: Timer | None = None  # of what is waited for
+        self._next: Timer | None = None  # when the next operation is due
         network.machines[name] = self
         self._wake()
 
@@ -106,8 +120,8 @@ class Client:
             return
         for reply in replies:
             self._take(reply)
-        if not self._sent:
-            self._set_timer(None)
+        self._await()
+        if not self._sent or self._eager:
             self._wake()
 
     def eof(self, end: End) -> None:
@@ -127,11 +141,13 @@ class Client:
 
     # -- sending --------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        """Go on with the next operation when it is due."""
+    def _wake(self, after_us: int = 0) -> None:
+        """Go on with the next operation when it is due, and some time has passed."""
+        if self._next is not None:
+            self._next.cancel()
         if self._operations:
-            at_us = max(self._operations[0].at_us, self._clock.now_us)
-            self._clock.at(at_us, self._begin)
+            at_us = max(self._operations[0].at_us, self._clock.now_us + after_us)
+            self._next = self._clock.at(at_us, self._begin)
         elif not self._sent and not self.done:
             self.done = True
             if self._end is not None:
@@ -140,12 +156,12 @@ class Client:
             self._call_done()
 
     def _begin(self) -> None:
-        if self._sent or not self._operations:
+        if not self._operations or (self._sent and not self._eager):
             return
         wanted = self._operations[0].node
         if self._connected and (not wanted or wanted == self._at):
             self._send()
-        else:
+        elif not self._sent:
             self._connect(wanted)
 
     def _connect(self, wanted: str) -> None:
@@ -160,7 +176,6 @@ class Client:
     def _send(self) -> None:
         """Send all operations that are due, in one write."""
         now_us, parts = self._clock.now_us, []
-        timeout_us = 0
         while self._operations and len(self._sent) < PIPELINE_MAX:
             operation = self._operations[0]
             if operation.at_us > now_us or operation.node not in ("", self._at):
@@ -168,13 +183,20 @@ class Client:
             self._operations.popleft()
             number = self._invoke(operation)
             parts.append(_encode(operation, number))
-            self._sent.append((operation, number, self._as))
-            timeout_us = max(timeout_us, operation.timeout_us)
-        if not parts or self._end is None:
+            until_us = now_us + operation.timeout_us
+            self._sent.append(Sent(operation, number, self._as, until_us))
+        if parts and self._end is not None:
+            self._await()
+            self._end.write(b"".join(parts))
+        if len(self._sent) < (PIPELINE_MAX if self._eager else 1):
             self._wake()
-            return
-        self._set_timer(self._clock.after(timeout_us, self._give_up, "timeout"))
-        self._end.write(b"".join(parts))
+
+    def _await(self) -> None:
+        """Give up when the oldest operation under way has waited too long."""
+        timer = None
+        if self._sent:
+            timer = self._clock.at(self._sent[0].until_us, self._give_up, "timeout")
+        self._set_timer(timer)
 
     def _set_timer(self, timer: Timer | None) -> None:
         if self._timer is not None:
@@ -187,7 +209,8 @@ class Client:
         if not self._sent:
             self._watch.wrong("answers", f"{self._at} answered what {self.name} did not ask")
             return
-        operation, number, name = self._sent.popleft()
+        sent = self._sent.popleft()
+        operation, number, name = sent.operation, sent.number, sent.name
         self._watch.judged["answers"] += 1
         if reply.key != operation.key or reply.req_id not in (None, number):
             what = (
@@ -218,7 +241,8 @@ class Client:
             end.abort()
         unsure = bool(self._sent)
         while self._sent:
-            operation, number, name = self._sent.popleft()
+            sent = self._sent.popleft()
+            operation, number, name = sent.operation, sent.number, sent.name
             self._watch.saw(f"reply: {operation.verb} {why}")
             kind: EventType = "fail" if operation.verb == "get" else "info"
             event = self._event(kind, operation, number, name)
@@ -229,10 +253,7 @@ class Client:
         if unsure:
             self._rename()
         self._drop_late(why)
-        if self._operations:
-            self._clock.after(RETRY_US, self._wake)
-        else:
-            self._wake()
+        self._wake(RETRY_US)
 
     def _drop_late(self, why: str) -> None:
         """Give up operations that could not be sent in their time."""

@@ -1,7 +1,8 @@
 """A seed becomes a scenario: cluster size, quorums, clocks, workload, and a mix of faults.
 
 Swarm testing (Groce and others, 2012): each seed leaves most kinds of fault out, so that the few it
-has can show what a blend of all would hide. It draws values only; nothing runs here.
+has can show what a blend of all would hide. A share of the seeds are scenarios that press on one thing
+(`stress`). It draws values only; nothing runs here.
 
 Invariant: what is drawn can be written down and read again (spec/scenario_file.py), and runs alike.
 """
@@ -9,27 +10,55 @@ Invariant: what is drawn can be written down and read again (spec/scenario_file.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from kvlab.fault.fault import LOSES_MEMORY
 from kvlab.rng import Rng
+from kvlab.sim.stress import (
+    MS_US,
+    SKEW_US_MAX,
+    dense,
+    lossy,
+    moving,
+    parted,
+    skewed,
+    split,
+    two_drivers,
+)
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
-MS_US = 1_000
-TIME_US = 12 * SECOND_US
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
-SKEW_US_MAX = 200 * MS_US  # below what a node follows (kv/version.py)
+PRESSED_SHARE = 0.3  # of seeds press on one thing
+_PRESSED = (dense, lossy, moving, parted, skewed, split, two_drivers)
+# How long a node that loses its memory is down at least where clocks step: longer than they do, so that
+# the next life of a node is always the later one.
+DOWN_US_MIN = SECOND_US // 2
 
 Maker = Callable[[Rng, tuple[str, ...], int, int], FaultSpec]
 
 
-def draw(seed: int, *, nodes: int = 0, time_us: int = TIME_US, operations: int = 0) -> ScenarioSpec:
+def draw(seed: int, *, nodes: int = 0, operations: int = 0) -> ScenarioSpec:
     """Return the scenario of a seed; `nodes` and `operations` fix what else is drawn."""
     rng = Rng(seed, "swarm")
+    spec = _blend(seed, rng, nodes)
+    if rng.random() < PRESSED_SHARE and not nodes:
+        spec = rng.choice(_PRESSED)(seed)
+    if operations:
+        spec = replace(spec, workload=replace(spec.workload, operations=operations))
+    return spec
+
+
+def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
+    """Draw a scenario of a few kinds of fault."""
     count = nodes or rng.choice((1, 2, 3, 3, 4, 5, 5, 5, 6, 7))
     names = tuple(f"server{number}" for number in range(1, count + 1))
     copies = min(count, rng.choice((1, 2, 3, 3, 3, 3, 3, 5)))
     r, w = _quorums(rng, copies)
     get, put, delete = rng.choice(_MIXES)
+    time_us = rng.choice((4, 6, 8, 12, 12)) * SECOND_US
     span_us = time_us - 2 * FIRST_US
+    # Where every copy must answer, one fault after the other would leave nothing that succeeds.
+    faults_max = 2 if copies > 1 and max(r, w) == copies else 12
     return ScenarioSpec(
         name=f"swarm-{seed}",
         seed=seed,
@@ -42,7 +71,7 @@ def draw(seed: int, *, nodes: int = 0, time_us: int = TIME_US, operations: int =
         jitter_us=rng.choice((50, 200, 200, 1000)),
         clocks=_clocks(rng.child("clocks"), names),
         workload=WorkloadSpec(
-            operations=operations or rng.choice((100, 200, 400, 1000)),
+            operations=rng.choice((100, 200, 400, 1000)),
             clients=rng.choice((1, 2, 4, 8)),
             keys=rng.choice((1, 3, 8, 30, 200)),
             span_us=time_us - SECOND_US,
@@ -50,7 +79,7 @@ def draw(seed: int, *, nodes: int = 0, time_us: int = TIME_US, operations: int =
             set=put,
             delete=delete,
         ),
-        faults=_faults(rng.child("faults"), names, copies, span_us),
+        faults=_faults(rng.child("faults"), names, copies, span_us, faults_max),
         time_us=time_us,
     )
 
@@ -74,7 +103,9 @@ def _clocks(rng: Rng, names: tuple[str, ...]) -> dict[str, int]:
     return {name: rng.randint(-most_us, most_us) for name in names}
 
 
-def _faults(rng: Rng, names: tuple[str, ...], copies: int, span_us: int) -> tuple[FaultSpec, ...]:
+def _faults(
+    rng: Rng, names: tuple[str, ...], copies: int, span_us: int, most: int
+) -> tuple[FaultSpec, ...]:
     kinds = [kind for kind in _MAKERS if rng.random() < 0.35]
     if len(names) == 1:  # there is no link, and nobody else to keep the data
         kinds = [kind for kind in kinds if kind in ("pause", "join")]
@@ -84,11 +115,13 @@ def _faults(rng: Rng, names: tuple[str, ...], copies: int, span_us: int) -> tupl
         return ()
     found = []
     joined = len(names)
-    for _ in range(rng.choice((1, 2, 4, 8, 12))):
+    for _ in range(min(most, rng.choice((1, 2, 4, 8, 12)))):
         kind = rng.choice(kinds)
         fault = _MAKERS[kind](rng, names, joined, span_us)
         joined += fault.kind == "join"
         found.append(fault)
+    if any(fault.kind == "skew" for fault in found):
+        found = [_down_for_long(fault) for fault in found]
     return tuple(sorted(found, key=lambda fault: fault.at_us))
 
 
@@ -102,13 +135,23 @@ def _times(rng: Rng, span_us: int) -> tuple[int, int]:
     return FIRST_US + rng.randrange(max(1, span_us - for_us)), for_us
 
 
+def _down_for_long(fault: FaultSpec) -> FaultSpec:
+    if fault.kind not in LOSES_MEMORY or fault.for_us >= DOWN_US_MIN:
+        return fault
+    return replace(fault, for_us=DOWN_US_MIN)
+
+
+def _everybody(names: tuple[str, ...], joined: int) -> tuple[str, ...]:
+    """Return the founders and those who are to join."""
+    return (*names, *(f"server{number}" for number in range(len(names) + 1, joined + 1)))
+
+
 def _kill(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
     at_us, for_us = _times(rng, span_us)
     kind = rng.choice(("kill", "kill", "power-cut"))
-    # Longer than clocks step, so that the next life of a node is always the later one.
-    return FaultSpec(
-        kind=kind, at_us=at_us, for_us=max(for_us, SECOND_US // 2), targets=rng.choice(names)
-    )
+    # Also so short that nobody has noticed before the next life is there.
+    for_us = rng.choice((50 * MS_US, 200 * MS_US, for_us, for_us))
+    return FaultSpec(kind=kind, at_us=at_us, for_us=for_us, targets=rng.choice(names))
 
 
 def _pause(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
@@ -116,8 +159,9 @@ def _pause(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> Faul
     return FaultSpec(kind="pause", at_us=at_us, for_us=for_us, targets=rng.choice(names))
 
 
-def _partition(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
+def _partition(rng: Rng, names: tuple[str, ...], joined: int, span_us: int) -> FaultSpec:
     at_us, for_us = _times(rng, span_us)
+    names = _everybody(names, joined)
     side = rng.pick(names, rng.randint(1, len(names) - 1))
     groups = f"{','.join(side)} | {','.join(one for one in names if one not in side)}"
     mode = rng.choice(("hold", "hold", "reset"))
@@ -126,13 +170,13 @@ def _partition(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> 
 
 def _pair(rng: Rng, names: tuple[str, ...]) -> tuple[str, str]:
     source, target = rng.sample(names, 2)
-    return source, rng.choice((target, f"not({source})"))
+    return rng.choice(((source, target), (source, f"not({source})"), (f"not({target})", target)))
 
 
-def _cut(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
+def _cut(rng: Rng, names: tuple[str, ...], joined: int, span_us: int) -> FaultSpec:
     """One direction of one link, or of all links of one node."""
     at_us, for_us = _times(rng, span_us)
-    source, target = _pair(rng, names)
+    source, target = _pair(rng, _everybody(names, joined))
     return FaultSpec(
         kind="link",
         at_us=at_us,
@@ -144,9 +188,9 @@ def _cut(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultS
     )
 
 
-def _slow(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
+def _slow(rng: Rng, names: tuple[str, ...], joined: int, span_us: int) -> FaultSpec:
     at_us, for_us = _times(rng, span_us)
-    source, target = _pair(rng, names)
+    source, target = _pair(rng, _everybody(names, joined))
     latency_us = rng.choice((5, 50, 300, 1500)) * MS_US
     return FaultSpec(
         kind="link",
@@ -160,8 +204,8 @@ def _slow(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> Fault
     )
 
 
-def _reset(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
-    source, target = _pair(rng, names)
+def _reset(rng: Rng, names: tuple[str, ...], joined: int, span_us: int) -> FaultSpec:
+    source, target = _pair(rng, _everybody(names, joined))
     return FaultSpec(kind="reset", at_us=_times(rng, span_us)[0], source=source, target=target)
 
 

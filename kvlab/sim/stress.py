@@ -1,7 +1,7 @@
 """Small scenarios that press on one thing: moves, clocks, splits, or lost messages. Values only.
 
-They are not the swarm (`draw`), which leaves nothing out by design; a planted bug that the swarm meets
-rarely is looked for here, so that a test of it takes a second and not an hour.
+The swarm (`draw`) leaves nothing out, so it meets what takes three things at once only rarely. A
+share of its seeds are these, and a planted bug is looked for here, so that a test of it takes a second.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kvlab.rng import Rng
-from kvlab.sim.draw import MS_US, SKEW_US_MAX
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
+MS_US = 1_000
+SKEW_US_MAX = 200 * MS_US  # below what a node follows (kv/version.py)
 TIME_US = 6 * SECOND_US
 START_US = SECOND_US // 2
 
@@ -45,7 +46,9 @@ def skewed(seed: int) -> ScenarioSpec:
     spec, rng = dense(seed), Rng(seed, "stress/clocks")
     clocks = {name: rng.randint(-SKEW_US_MAX, SKEW_US_MAX) for name in _names(spec)}
     copies, majority = rng.choice(((1, 1), (1, 1), (3, 2)))
-    return replace(spec, clocks=clocks, copies=copies, r=majority, w=majority)
+    return replace(
+        spec, name=f"skewed-{seed}", clocks=clocks, copies=copies, r=majority, w=majority
+    )
 
 
 def moving(seed: int) -> ScenarioSpec:
@@ -71,7 +74,13 @@ def moving(seed: int) -> ScenarioSpec:
     work = replace(spec.workload, keys=rng.choice((4, 16, 48)))
     copies, majority = rng.choice(((1, 1), (1, 1), (3, 2), (3, 2)))
     return replace(
-        spec, copies=copies, r=majority, w=majority, workload=work, faults=_in_order(faults)
+        spec,
+        name=f"moving-{seed}",
+        copies=copies,
+        r=majority,
+        w=majority,
+        workload=work,
+        faults=_in_order(faults),
     )
 
 
@@ -89,7 +98,9 @@ def lossy(seed: int) -> ScenarioSpec:
         faults.append(FaultSpec(kind=kind, at_us=lost_us, for_us=50 * MS_US, targets=loser))
     time_us = 10 * SECOND_US
     work = replace(spec.workload, operations=800, span_us=time_us - START_US)
-    return replace(spec, faults=_in_order(faults), workload=work, time_us=time_us)
+    return replace(
+        spec, name=f"lossy-{seed}", faults=_in_order(faults), workload=work, time_us=time_us
+    )
 
 
 def split(seed: int) -> ScenarioSpec:
@@ -111,7 +122,7 @@ def split(seed: int) -> ScenarioSpec:
     # Also before both sides have noticed: until then each takes itself for the majority.
     join_us = START_US + rng.randint(200, 3000) * MS_US
     faults += [FaultSpec(kind="join", at_us=join_us, targets=one[-1]) for one in (here, there)]
-    return replace(spec, faults=_in_order(faults))
+    return replace(spec, name=f"split-{seed}", faults=_in_order(faults))
 
 
 def two_drivers(seed: int) -> ScenarioSpec:
@@ -129,7 +140,12 @@ def two_drivers(seed: int) -> ScenarioSpec:
     ]
     # Slow links: what one driver decides is long on its way to the other.
     return replace(
-        dense(seed), nodes=5, latency_us=20_000, jitter_us=10_000, faults=_in_order(faults)
+        dense(seed),
+        name=f"two-drivers-{seed}",
+        nodes=5,
+        latency_us=20_000,
+        jitter_us=10_000,
+        faults=_in_order(faults),
     )
 
 
@@ -150,7 +166,7 @@ def parted(seed: int) -> ScenarioSpec:
             )
         )
     work = replace(spec.workload, keys=rng.choice((4, 16, 64)))
-    return replace(spec, faults=tuple(faults), workload=work)
+    return replace(spec, name=f"parted-{seed}", faults=tuple(faults), workload=work)
 
 
 def _some_time(rng: Rng) -> int:

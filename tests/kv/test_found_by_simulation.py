@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from world import World
 
 from kvlab.kv.version import microseconds
+from kvlab.ring.change import commit, leave
+from kvlab.ring.cluster_map import RangeState
 from kvlab.wire.json_lines import Request
 
 
@@ -95,3 +99,133 @@ def test_what_only_a_leaver_holds_is_fetched_before_it_goes() -> None:
 
     assert world.nodes["server2"].state.left
     assert world.holders("k")["server3"] == "v"
+
+
+def test_a_delete_reaches_who_is_about_to_get_the_old_value() -> None:
+    # Seed 453: one copy; a newcomer that had nothing yet asked the holder to delete, and then took
+    # in the value from a chunk that had been read before.
+    world = World(2, replication=1, r=1, w=1, range_count=1)
+    world.set("server1", "k", "v")
+    [donor] = world.holders("k")
+    world.nodes[donor].membership.ask_leave(donor)
+    for _ in range(50):
+        for node in world.nodes.values():
+            node.tick(world.now_us)
+        world.collect()
+        newcomer = _chunk_under_way(world, donor)
+        if newcomer:
+            break
+        for pair in list(world.wires):
+            world.deliver(*pair)
+
+    batch = world.submit(newcomer, Request("DELETE", "k"))
+    world.settle()
+
+    assert world.replies(batch)[0].status == "SUCCESS"
+    world.tick(5)
+    assert world.nodes[donor].state.left
+    assert world.get(newcomer, "k") is None
+
+
+def _chunk_under_way(world: World, donor: str) -> str:
+    """Return to whom a part of a range is on its way."""
+    for (source, target), wire in world.wires.items():
+        if source == donor and any(b"chunk" in data for data in wire):
+            return target
+    return ""
+
+
+def test_a_second_round_goes_by_the_map_of_today() -> None:
+    # Found while reading: answers to an old map began a second round by the same old map, but in a
+    # frame of the new epoch, so that no fence refused it.
+    world = World(4, range_count=1)
+    world.now_us += 200_000
+    world.set("server1", "k", "by the fast clock")
+    world.now_us -= 200_000
+    stranger = next(name for name in world.nodes if name not in world.holders("k"))
+    quorum = world.nodes[stranger].quorum
+    batch = world.submit(stranger, Request("SET", "k", "above it"))
+    world.collect()
+    for holder in world.holders("k"):
+        world.deliver(stranger, holder)
+    world.collect()
+    world.nodes[stranger].state.rebuild()
+
+    for holder in world.holders("k"):
+        world.deliver(holder, stranger)
+    routes = [group.route for group in (*quorum._turn, *quorum.open.values()) if not group.done]
+
+    assert routes
+    assert all(route in world.nodes[stranger].state.routes for route in routes)
+    world.run()
+    assert world.replies(batch)[0].status == "SUCCESS"
+    assert world.get("server1", "k") == "above it"
+
+
+def test_a_life_is_not_gone_because_an_earlier_one_left() -> None:
+    # Seed 59: server2 was leaving when it died; its next life heard first of the map that still
+    # named the old one, then of the map without it, and took that for its own leave.
+    world = World(4)
+    old = world.nodes["server1"].state.map
+    assert old is not None
+    leaving = leave(old, "server2")
+    without = commit(leaving, leaving.joint_ranges())
+    world.kill("server2")
+    again = world.start("server2", initial=world.initial)
+    world.connect("server2", "server1")
+
+    again.membership.adopt(replace(old, epoch=5), world.now_us)
+    again.membership.adopt(replace(without, epoch=6), world.now_us)
+
+    assert not again.state.left
+
+
+def test_a_range_that_comes_back_is_not_dropped_for_having_gone() -> None:
+    # Seed 59: server2 was filled with a range again before it had dropped what it held of it.
+    world = World(2, replication=1, r=1, w=1, range_count=1)
+    world.set("server1", "k", "v")
+    [holder] = world.holders("k")
+    [other] = set(world.nodes) - {holder}
+    node = world.nodes[holder]
+    here = node.state.map
+    assert here is not None
+    gone = replace(here, epoch=2, ranges=(RangeState((other,)),))
+    back = replace(here, epoch=3, ranges=(RangeState((other,), (holder,)),))
+    node.membership.adopt(gone, world.now_us)
+    assert node.transfers.giving
+    node.membership.adopt(back, world.now_us)
+    world.nodes[other].membership.adopt(back, world.now_us)
+    world.run()
+
+    node.transfers.drop_moved()
+
+    assert world.holders("k")[holder] == "v"
+
+
+def test_a_life_that_is_not_filled_yet_gives_nothing() -> None:
+    # Found while reading: an empty table would have counted as one of the majority that a range is
+    # compared with before it moves.
+    world = World(3)
+    world.kill("server2")
+    again = world.start("server2", initial=world.initial)
+    world.connect("server2", "server1")
+    assert not again.state.serving
+    link = again.state.links["server1"]
+
+    again.transfers.on_pull(link, 7, 0, 0, "full")
+
+    assert link.controls[-1] == ["wait", 7]
+
+
+def test_a_range_is_compared_with_those_who_hold_it_now() -> None:
+    # Found while reading: a pull went on with the replicas of the map that began it.
+    world = World(4, replication=2, range_count=1)
+    node = world.nodes["server1"]
+    here = node.state.map
+    assert here is not None
+    for epoch, replicas in ((2, ("server2", "server3")), (3, ("server3", "server4"))):
+        place = RangeState(replicas, ("server1", "server3"))
+        node.membership.adopt(replace(here, epoch=epoch, ranges=(place,)), world.now_us)
+
+    [pull] = node.transfers._pulls.values()
+    assert pull.sources == ["server3", "server4"]
