@@ -147,19 +147,20 @@ class Quorum:
 
     def answered(self, link: Link, ack: int, exceptions: list[Any]) -> None:
         """Count a peer's acknowledgement of all groups up to `ack`, with what differed."""
-        if exceptions:
-            self._note(link, exceptions)
+        refused = self._note(link, exceptions) if exceptions else ()
         outstanding = link.outstanding
         while outstanding and outstanding[0].gid <= ack:
             group = outstanding.popleft()
             if group.nacked:
-                self._drop(group)
+                self._drop(group, applied=group.gid not in refused)
             elif group.count(link.id):
                 self._finish(group)
             if group.waiting == 0:
                 self._close(group)
 
-    def _note(self, link: Link, exceptions: list[Any]) -> None:
+    def _note(self, link: Link, exceptions: list[Any]) -> list[int]:
+        """Keep what a peer said; return the groups that it refused."""
+        refused = []
         each = iter(exceptions)
         for gid, index, version, value in zip(each, each, each, each, strict=True):
             if type(index) is not int or not is_version(version) or type(value) not in _SAID_TYPES:
@@ -169,14 +170,17 @@ class Quorum:
                 continue
             if index == STALE:
                 group.nacked = max(group.nacked, version)
+                refused.append(gid)
             elif not 0 <= index < len(group.owners):
                 raise FrameError(f"an exception of {link.id} for an operation that was not sent")
             else:
                 group.note(index, link.id, version, value)
+        return refused
 
-    def _drop(self, group: Group) -> None:
-        """Take an answer that does not count: the replica knows a newer map."""
+    def _drop(self, group: Group, *, applied: bool) -> None:
+        """Take an answer that does not count, as some replica knows a newer map."""
         group.waiting -= 1
+        group.lost |= applied
         if not group.done and group not in self._retry:
             self._retry.append(group)
 
@@ -298,6 +302,8 @@ class Quorum:
             clock.observe(version, now_us)
             self.state.counters["reissued_writes"] += 1
             value = group.ops[3 * number + 2]
+            if value is DELETE:  # it met a live value, so there was something to delete
+                value = None
             again = self._write_again(group, number, clock.next(now_us), value)
             if again is not None:
                 again.reissue = True
@@ -355,6 +361,12 @@ class Quorum:
             else:
                 again = self.group(route, group.deadline_us)
             again.tries = group.tries + (1 if group.nacked else 0)
+            if value is DELETE:
+                missing = group.missing.get(number, 0) if group.missing else 0
+                if missing < group.answers:  # somebody held a value, and has deleted it
+                    value = None
+                # Else: who has not said that there is none may have deleted it.
+                again.lost |= group.lost or group.waiting > 0
             self.add(again, batch, index, key, 0 if value is READ else version, value)
 
     def _repair(self, group: Group) -> None:

@@ -40,8 +40,7 @@ class Clock:
         """Let something happen at a time; at once (but not before this returns) if that is past."""
         timer = Timer(call, arguments)
         self._count += 1
-        if at_us < self.now_us:
-            at_us = self.now_us
+        at_us = max(at_us, self.now_us)
         heappush(self._due, (at_us, self._count, timer))
         return timer
 

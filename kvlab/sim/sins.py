@@ -36,10 +36,10 @@ def success_whatever_happened(_original: Any) -> Any:
 def refusal_counts(original: Any) -> Any:
     """Quorum._note: what a replica refused because of an old map counts as acknowledged."""
 
-    def note(quorum: Any, link: Any, exceptions: list[Any]) -> None:
+    def note(quorum: Any, link: Any, exceptions: list[Any]) -> Any:
         each = iter(exceptions)
         kept = [one for one in zip(each, each, each, each, strict=True) if one[1] != STALE]
-        original(quorum, link, [field for one in kept for field in one])
+        return original(quorum, link, [field for one in kept for field in one])
 
     return note
 

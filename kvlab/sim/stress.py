@@ -92,8 +92,9 @@ def lossy(seed: int) -> ScenarioSpec:
     for number in range(3):
         at_us = START_US + number * 3 * SECOND_US
         writer, loser, misser = rng.sample(_names(spec), 3)
-        faults.append(_cut(writer, misser, at_us, SECOND_US))
-        lost_us = at_us + rng.randint(200, 900) * MS_US
+        # Almost until silence would be noticed: what was held at the cut arrives when it heals.
+        faults.append(_cut(writer, misser, at_us, 1400 * MS_US))
+        lost_us = at_us + rng.randint(200, 700) * MS_US
         kind = rng.choice(("kill", "kill", "power-cut"))
         faults.append(FaultSpec(kind=kind, at_us=lost_us, for_us=50 * MS_US, targets=loser))
     time_us = 10 * SECOND_US

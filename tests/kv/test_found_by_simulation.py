@@ -229,3 +229,29 @@ def test_a_range_is_compared_with_those_who_hold_it_now() -> None:
 
     [pull] = node.transfers._pulls.values()
     assert pull.sources == ["server3", "server4"]
+
+
+def test_a_delete_that_deleted_is_not_said_to_have_found_nothing_after_it_was_routed_again() -> None:
+    # Seed 807: asked again by a newer map it met the tombstone of a later delete everywhere.
+    world = World(3)
+    world.set("server1", "k", "v")
+    world.cut = {("server1", "server2")}
+    batch = world.submit("server1", Request("DELETE", "k", level="all"))
+    world.collect()
+    for pair in (("server1", "server3"), ("server3", "server1")):
+        world.deliver(*pair)
+        world.collect()
+    world.set("server2", "k", "w")
+    world.delete("server2", "k")
+    quorum = world.nodes["server1"].quorum
+    for group in quorum.open.values():
+        group.nacked = world.nodes["server1"].state.epoch + 1
+        quorum._retry.append(group)
+    world.cut = set()
+    world.wires["server1", "server2"].clear()
+
+    quorum.reroute(world.now_us)
+    world.run()
+
+    [reply] = world.replies(batch)
+    assert reply.code != "NOT_FOUND"
