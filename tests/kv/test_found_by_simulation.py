@@ -231,7 +231,7 @@ def test_a_range_is_compared_with_those_who_hold_it_now() -> None:
     assert pull.sources == ["server3", "server4"]
 
 
-def test_a_delete_that_deleted_is_not_said_to_have_found_nothing_after_it_was_routed_again() -> None:
+def test_a_delete_keeps_that_it_found_a_value_when_it_is_routed_again() -> None:
     # Seed 807: asked again by a newer map it met the tombstone of a later delete everywhere.
     world = World(3)
     world.set("server1", "k", "v")
