@@ -142,8 +142,16 @@ class Peering:
         self.due_us = min(self.due_us, session.deadline_us)
         return session
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a handshake is under way, which may replace a connection."""
+        return bool(self._shaking)
+
     def connected(self, session: Session) -> None:
-        """A dial has reached somebody: introduce this node."""
+        """A dial has reached somebody: introduce this node, unless that one has reached it first."""
+        if session.target in self.current:
+            self.effects.append(Close(session))
+            return
         hello = self.node.hello(session.target)
         self.effects.append(Write(session, MAGIC + encode_frame(hello)))
 

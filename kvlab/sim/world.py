@@ -192,6 +192,9 @@ class World:
             why = _why_restless(node, nodes)
             if why:
                 return f"{name} {why}"
+            life = self.hosts[name].life
+            if life is not None and life.peering.is_busy:
+                return f"{name} is in the middle of a handshake"
         return ""
 
     # -- faults ---------------------------------------------------------------------------------
