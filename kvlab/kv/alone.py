@@ -55,12 +55,14 @@ class Alone:
         "_sizes",
         "_stamp",
         "_state",
+        "_table",
         "_tail",
     )
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._clock = state.clock
+        self._table = state.table
         self._ranges = state.table.ranges
         self._sizes = state.table.sizes
         self._shift = state.shift
@@ -95,6 +97,8 @@ class Alone:
                     if record[0] < version:
                         self._sizes[index] += len(value) - len(record[1])
                         records[key] = (version, value, None)
+                        if self._table.journal is not None:
+                            self._table.journal.records += (key, version, value)
                         return b"%b%b%b" % (_HEAD, _encode(text), self._ack)
         return self._many(items, now_us, camel=camel)
 
@@ -109,7 +113,7 @@ class Alone:
         """Do a batch of any size."""
         state, stamp = self._state, self._stamp
         table, shift = state.table, state.shift
-        ranges, sizes = table.ranges, table.sizes
+        ranges, sizes, journal = table.ranges, table.sizes, table.journal
         version = 0  # of the last write; a batch that only reads takes none
         parts: list[bytes] = []
         run: list[Any] = []
@@ -145,6 +149,8 @@ class Alone:
                     else:
                         sizes[index] += len(value) - len(record[1])
                         ranges[index][key] = (version, value, None)
+                        if journal is not None:
+                            journal.records += (key, version, value)
                     wanted, piece = _DONE, text
                 else:
                     wanted, piece = _unusual(state, request, index, key, version, stamp)

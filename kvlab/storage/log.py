@@ -4,11 +4,7 @@ It neither reads back what a crash left (`recovery`) nor knows when to write or 
 Log appends in its own time, and lets `Sync.run` go on in a worker thread meanwhile. Group commit is
 nothing more: one sync for all that was appended before it.
 
-An entry is one thing to remember; a frame carries a list of them:
-
-    [RECORDS, [key, version, value, ...]]   records of a table; a newer version replaces an older one
-    [DROP, range]                           all that was said of a range before is void
-    [META, name, value]                     a named value; the last one counts
+A frame carries a list of entries (`journal`), whatever they are.
 
 Invariants:
 
@@ -23,7 +19,6 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -43,16 +38,11 @@ from kvlab.storage.frame import (
     encode_header,
     position_of,
 )
-
-RECORDS = 0
-DROP = 1
-META = 2
+from kvlab.storage.journal import Entry
 
 SEGMENT_BYTES = 64 * 1024 * 1024  # a segment that is larger is followed by a new one
 RESERVE_BYTES = 4 * 1024 * 1024  # room is reserved in such steps: syncing is cheaper without growth
 SNAPSHOT_BYTES_MIN = 16 * 1024 * 1024  # of log: below that a snapshot saves nobody time
-
-Entry = list[Any]
 
 _encode = msgspec.msgpack.Encoder().encode
 

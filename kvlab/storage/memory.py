@@ -1,4 +1,5 @@
-"""The table of one node in memory, split by range. It promises nothing after a crash.
+"""The table of one node in memory, split by range. It promises nothing after a crash; what changes is
+told to a journal, if it is given one.
 
 It does not know who owns a range, nor what a version means beyond "greater is newer".
 
@@ -14,6 +15,10 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kvlab.storage.journal import Journal
 
 # A record: (version, value, prepared); the value is None in a tombstone. Values are text, or bytes
 # where they are not UTF-8. `prepared` belongs to whoever serves reads: a reply made once and kept as
@@ -30,9 +35,10 @@ _MASK = (1 << 64) - 1
 class Table:
     """Records of `range_count` ranges."""
 
-    __slots__ = ("_digests", "keys", "ranges", "sizes")
+    __slots__ = ("_digests", "journal", "keys", "ranges", "sizes")
 
     def __init__(self, range_count: int) -> None:
+        self.journal: Journal | None = None  # of a node that keeps its data on disk
         # Callers on the hot path read `ranges[r].get(key)` themselves.
         self.ranges: list[dict[bytes, Record]] = [{} for _ in range(range_count)]
         self.keys = [0] * range_count
@@ -61,6 +67,8 @@ class Table:
             else:
                 self.sizes[index] += len(value) - len(before)
         records[key] = (version, value, None)
+        if self.journal is not None:
+            self.journal.records += (key, version, value)
         digest = self._digests[index]
         if digest is not None:
             if old is not None:
@@ -95,6 +103,8 @@ class Table:
 
     def drop(self, index: int) -> None:
         """Forget a whole range."""
+        if self.journal is not None and self.ranges[index]:
+            self.journal.drop(index)
         self.ranges[index] = {}
         self._digests[index] = 0
         self.keys[index] = 0

@@ -37,7 +37,8 @@ from kvlab.storage.frame import (
     position_of,
     scan,
 )
-from kvlab.storage.log import NEW, Entry, Log, parse_name, segment_name, snapshot_name
+from kvlab.storage.journal import Entry
+from kvlab.storage.log import NEW, Log, parse_name, segment_name, snapshot_name
 
 _decode = msgspec.msgpack.Decoder().decode
 

@@ -9,7 +9,8 @@ from kvlab.sim.clock import Clock
 from kvlab.sim.disk import SimDisk
 from kvlab.sim.disk_faults import Stopped
 from kvlab.storage.disk import DiskError
-from kvlab.storage.log import META, RECORDS, Log, Snapshot, Sync
+from kvlab.storage.journal import META, RECORDS
+from kvlab.storage.log import Log, Snapshot, Sync
 from kvlab.storage.recovery import Recovery, recover
 
 IDENTITY = 42

@@ -1,0 +1,94 @@
+"""What a node wants to be remembered, collected until its shell has it written, and read back. No disk.
+
+An entry is one thing to remember. In the order in which they were said:
+
+    [RECORDS, [key, version, value, ...]]   records of a table; a newer version replaces an older one
+    [DROP, range]                           all records of a range that were said before are void
+    [META, name, value]                     a named value; the last one counts
+    [RESET]                                 all that was said before is void
+
+Invariant: `Saved`, fed with what a Journal of a table gave, holds what that table held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kvlab.storage.memory import Table
+
+RECORDS = 0
+DROP = 1
+META = 2
+RESET = 3
+
+Entry = list[Any]
+
+
+class Journal:
+    """The entries of the present turn. Hot paths add to `records` themselves."""
+
+    __slots__ = ("_entries", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []  # key, version, value, ...
+        self._entries: list[Entry] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self._entries)
+
+    def drop(self, index: int) -> None:
+        """Remember that a range was dropped."""
+        self._add([DROP, index])
+
+    def meta(self, name: str, value: Any) -> None:
+        """Remember a named value."""
+        self._add([META, name, value])
+
+    def take(self) -> list[Entry]:
+        """Return what is to be remembered, in order, and begin anew."""
+        if self.records:
+            self._add(None)
+        entries, self._entries = self._entries, []
+        return entries
+
+    def _add(self, entry: Entry | None) -> None:
+        if self.records:
+            self._entries.append([RECORDS, self.records])
+            self.records = []
+        if entry is not None:
+            self._entries.append(entry)
+
+
+class Saved:
+    """What was remembered: a table and named values. `apply` is given the entries in order."""
+
+    def __init__(self, range_count: int, range_of: Callable[[bytes], int]) -> None:
+        self.meta: dict[str, Any] = {}
+        self.table = Table(range_count)
+        self.version = 0  # the greatest of all records
+        self._range_count = range_count
+        self._range_of = range_of
+
+    def apply(self, entries: list[Entry]) -> None:
+        """Take entries; ValueError, TypeError or LookupError if they are none."""
+        for kind, *what in entries:
+            if kind == RECORDS:
+                self._records(what[0])
+            elif kind == DROP:
+                self.table.drop(what[0])
+            elif kind == META:
+                self.meta[what[0]] = what[1]
+            elif kind == RESET:
+                self.meta = {}
+                self.table = Table(self._range_count)
+            else:
+                raise ValueError(f"an entry of a kind that this version does not know: {kind!r}")
+
+    def _records(self, flat: list[Any]) -> None:
+        put, range_of = self.table.put, self._range_of
+        each = iter(flat)
+        for key, version, value in zip(each, each, each, strict=True):
+            put(range_of(key), key, version, value)
+            if version > self.version:
+                self.version = version
