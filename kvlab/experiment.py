@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from kvlab.check.verdict import Check, Verdict, worst
 from kvlab.errors import UsageError
-from kvlab.fault.fault import LOSES_MEMORY, Fault
+from kvlab.fault.fault import Fault, loses_data
 from kvlab.fault.link import Connect, CutMode, LinkRule
 from kvlab.fault.partition import Link, parse_groups
 from kvlab.fault.selector import resolve as select
@@ -45,14 +45,14 @@ class Plan:
         return tuple(sorted({one.key for each in self.operations.values() for one in each}))
 
     @property
-    def loses_memory(self) -> bool:
-        """Whether some node is to lose what it keeps in memory."""
-        return any(fault.kind in LOSES_MEMORY for fault in self.faults)
+    def loses_data(self) -> bool:
+        """Whether some node is to lose what it holds."""
+        return any(loses_data(fault.kind, self.spec.sync) for fault in self.faults)
 
     @property
     def moves(self) -> bool:
         """Whether ranges change hands."""
-        return self.loses_memory or any(fault.kind in ("join", "leave") for fault in self.faults)
+        return self.loses_data or any(fault.kind in ("join", "leave") for fault in self.faults)
 
     @property
     def promises(self) -> tuple[str, ...]:

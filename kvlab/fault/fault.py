@@ -13,8 +13,19 @@ from kvlab.fault.partition import Link
 
 NODE_KINDS = ("kill", "power-cut", "pause", "skew", "join", "leave")
 LINK_KINDS = ("partition", "link", "reset")
-LOSES_MEMORY = ("kill", "power-cut")
+KILLS = ("kill", "power-cut")
 LASTING = ("reset", "join", "leave")  # there is nothing to undo
+
+
+def loses_data(kind: str, sync: str) -> bool:
+    """Whether a node that this happens to may come back without what it had said it holds.
+
+    `sync` is how it keeps its data: in "memory", or on disk and synced "always", at an "interval" or
+    when the system likes ("os").
+    """
+    if sync == "memory":
+        return kind in KILLS
+    return kind == "power-cut" and sync != "always"
 
 
 @dataclass(frozen=True, slots=True)

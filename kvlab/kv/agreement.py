@@ -11,8 +11,10 @@ Invariants:
 2. A member votes for nobody below a ballot that it has promised.
 3. At most one proposal is under way per node; a newer map ends it.
 
-What is given up while nodes keep nothing on disk: a member that loses its memory forgets its votes.
-It votes again in its next life, or a cluster of three would stand still once two had restarted.
+What is given up where nodes keep nothing on disk: a member that loses its memory forgets its votes.
+It votes again in its next life, or a cluster of three would stand still once two had restarted. A
+promise or vote that is kept on disk is there before anybody hears of it: it leaves with the frames of
+its turn (`durable`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.peer import INT_MAX
 
 RETRY_TICKS = 3  # after so many without a decision a proposer asks anew, with a higher ballot
+RETRY_TICKS_MAX = 48  # each time it waits twice as long: disks or links may be slower than it thought
 PATIENCE_TICKS = 7  # members wait for up to so many more, each by its number, so that none duel
 
 Ballot = tuple[int, int]  # round, number of the member
@@ -59,6 +62,17 @@ class Agreement:
         self._body: Any = None  # what was voted for
         self._proposal: Proposal | None = None
         self._round = 0
+        self._patience = RETRY_TICKS
+
+    def restore(self, saved: Any) -> None:
+        """Go on with what an earlier process of this life had promised and voted for."""
+        self._base, promised, voted, self._body = saved
+        self._promised, self._voted = (promised[0], promised[1]), (voted[0], voted[1])
+        self._round = self._promised[0]
+
+    def _remember(self) -> None:
+        saved = [self._base, list(self._promised), list(self._voted), self._body]
+        self.state.remember("votes", saved)
 
     @property
     def is_idle(self) -> bool:
@@ -68,6 +82,7 @@ class Agreement:
     def propose(self, new: ClusterMap, now_us: int) -> None:
         """Try to make `new` the map that follows the present one."""
         assert self._proposal is None
+        self._patience = RETRY_TICKS
         self._ask(new.to_builtins(), now_us)
 
     def tick(self, now_us: int) -> None:
@@ -79,7 +94,8 @@ class Agreement:
             self._proposal = None
             return
         proposal.ticks += 1
-        if proposal.ticks > RETRY_TICKS + proposal.ballot[1] % PATIENCE_TICKS:
+        if proposal.ticks > self._patience + proposal.ballot[1] % PATIENCE_TICKS:
+            self._patience = min(2 * self._patience, RETRY_TICKS_MAX)
             self._ask(proposal.body, now_us)
 
     def _ask(self, body: Any, now_us: int) -> None:
@@ -129,19 +145,21 @@ class Agreement:
     def _prepare(self, base: int, ballot: Ballot) -> list[Any] | None:
         """Promise to vote for nobody below a ballot; hand on what was voted for."""
         self._forget_others(base)
-        if ballot <= self._promised:
+        if ballot <= self._promised or self.state.refusal:
             return None
         self._promised = ballot
+        self._remember()
         voted = None if self._voted == NONE else [*self._voted, self._body]
         return ["promise", base, *ballot, voted]
 
     def _accept(self, base: int, ballot: Ballot, body: Any) -> list[Any] | None:
         """Vote, unless a higher ballot was promised."""
         self._forget_others(base)
-        if ballot < self._promised:
+        if ballot < self._promised or self.state.refusal:
             return None
         self._promised = self._voted = ballot
         self._body = body
+        self._remember()
         return ["vote", base, *ballot, None]
 
     def _hear(self, voter: str, answer: list[Any] | None, now_us: int) -> None:

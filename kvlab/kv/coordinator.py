@@ -145,7 +145,7 @@ class Coordinator:
                     batch.fail(len(batch.replies) - 1, text, "BAD_REQUEST", NO_VALUE)
                     return
                 value = request.value
-        if self._is_open(batch, route, text):
+        if self._is_open(batch, route, text, writes=value is not READ):
             group = self.quorum.group(route, now_us + state.settings.timeout_us)
             self._submit(group, batch, key, version, value)
 
@@ -153,8 +153,14 @@ class Coordinator:
         batch.pending += 1
         self.quorum.add(group, batch, len(batch.replies) - 1, key, version, value)
 
-    def _is_open(self, batch: Batch, route: Route, text: str, need: int = 1) -> bool:
+    def _is_open(
+        self, batch: Batch, route: Route, text: str, need: int = 1, *, writes: bool
+    ) -> bool:
         """Whether an operation can start; if not, its reply says why and that nothing happened."""
+        if writes and self.state.refusal:
+            error = f"this node takes no writes: {self.state.refusal}"
+            batch.fail(len(batch.replies) - 1, text, "READ_ONLY", error)
+            return False
         if route.reachable < need:
             error = f"{route.reachable} of {len(route.replicas)} replicas can be reached"
             if need > 1:
@@ -210,7 +216,7 @@ class Coordinator:
         need = _need(request, len(route.replicas))
         if request.meta:
             reply.node = state.settings.id
-        if not self._is_open(batch, route, key, need or 1):
+        if not self._is_open(batch, route, key, need or 1, writes=request.type != "GET"):
             return
         timeout_us = request.timeout_ms * 1000 or state.settings.timeout_us
         if need or request.timeout_ms:

@@ -7,6 +7,7 @@ the node only calls `adopt` and reads `state.map`.
 
 The life of a node: it founds the cluster (its id is among the initial members and a majority of them
 was met, none of whom had seen it before), or it asks to join until a map names this very life of it.
+A life that is kept on disk (`restore`) goes on after any number of restarts.
 
 Invariants:
 
@@ -51,6 +52,7 @@ class Membership:
         self._met: set[str] = set()  # founding members met in this life
         self._returning = False
         self._alone = False
+        self._restored = False  # this life began before this process
         self._orphan_ticks = 0
         self._driver = Driver(state.log_line)
         self.agreement = Agreement(state, self._chosen)
@@ -65,7 +67,9 @@ class Membership:
             return False
         if me.incarnation == self.state.settings.boot:
             return True
-        return me.incarnation == 1 and not self._returning and self._met_majority
+        if me.incarnation != 1:
+            return False
+        return self._restored or (not self._returning and self._met_majority)
 
     @property
     def _met_majority(self) -> bool:
@@ -95,8 +99,16 @@ class Membership:
                 return False
         return True
 
+    def restore(self, saved: Any, now_us: int) -> None:
+        """Go on as the member that an earlier process of this life was, if it was one."""
+        self._restored, body = saved
+        if self._restored:
+            self.adopt(ClusterMap.from_builtins(body), now_us)
+
     def alone(self, now_us: int) -> None:
         """Found a cluster of one, when no other member is named anywhere."""
+        if self.state.map is not None:
+            return
         settings = self.state.settings
         if not settings.initial or [one for one, _ in settings.initial] == [settings.id]:
             self._alone = True
@@ -160,13 +172,17 @@ class Membership:
             if old is None or place != old.ranges[index]:
                 state.fence[index] = new.epoch
         state.map = new
+        # Its own old name in the map makes no member of a life that only asks to join.
+        state.remember("map", [self.is_member, new.to_builtins()])
         me = state.me
         if me is not None:
             state.clock.number = me.number
             if me.incarnation > max(settings.boot, 1):
                 self.refused = f"a newer life of {settings.id} has taken its place"
+                state.remember("life", 0)
         elif was_member:  # in this life: an earlier one that left is nothing to this one
             state.left = True
+            state.remember("life", 0)
         for member in new.members:
             if member.id != settings.id:
                 state.link(member.id)

@@ -35,7 +35,9 @@ from kvlab.kv.quorum import Quorum
 from kvlab.kv.replica import apply_groups
 from kvlab.kv.state import Settings, State
 from kvlab.kv.transfer import Transfers
+from kvlab.kv.version import STEP
 from kvlab.ring.cluster_map import ClusterMap
+from kvlab.storage.journal import Journal, Saved
 from kvlab.wire.peer import HELLO, FrameError, Hello, parse_turn, records_of
 
 TICK_US = 100_000
@@ -44,10 +46,13 @@ SILENCE_TICKS = 15  # a peer that was not heard for so long is taken for gone
 
 
 class Node:
-    """One node of the store."""
+    """One node of the store. With `saved` it keeps what it is told, and goes on where that ended."""
 
-    def __init__(self, settings: Settings, now_us: int) -> None:
+    def __init__(self, settings: Settings, now_us: int, saved: Saved | None = None) -> None:
         self.state = State(settings)
+        if saved is not None:
+            self.state.table = saved.table
+            saved.table.journal = Journal()
         self.quorum = Quorum(self.state)
         self.transfers = Transfers(self.state)
         self.exchange = Exchange(self.state, self.transfers)
@@ -60,6 +65,8 @@ class Node:
         self.receive_plain = self.coordinator.receive_plain
         self.serve_alone = self.coordinator.alone.serve
         self._now_us = self.quorum.now_us = now_us
+        if saved is not None:
+            self._restore(saved, now_us)
 
     # -- what the shell asks --------------------------------------------------------------------
 
@@ -215,6 +222,17 @@ class Node:
         return [link.id for link in self.state.up.values() if link.misses >= SILENCE_TICKS]
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _restore(self, saved: Saved, now_us: int) -> None:
+        """Go on with the life that an earlier process began, if `settings.boot` names it."""
+        self.state.clock.last = max(saved.version, saved.meta.get("clock", 0)) // STEP * STEP
+        if "votes" in saved.meta:  # whatever its life, a member is held to what it voted for
+            self.membership.agreement.restore(saved.meta["votes"])
+        if saved.meta.get("life") != self.state.settings.boot:
+            self.state.remember("life", self.state.settings.boot)
+            self.state.remember("map", [False, None])
+        elif "map" in saved.meta:
+            self.membership.restore(saved.meta["map"], now_us)
 
     def _map_changed(self, old: ClusterMap | None, new: ClusterMap) -> None:
         self.state.rebuild()

@@ -22,7 +22,7 @@ from kvlab.kv.group import Group, Route
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
-from kvlab.wire.peer import DELETE, READ, STALE, FrameError, encode_raw, is_version
+from kvlab.wire.peer import DELETE, READ, REFUSED, STALE, FrameError, encode_raw, is_version
 
 FOLLOWUP_US = 500_000  # the time a delete's second round gets beyond the first
 RETRIES_MAX = 3  # how often a group is routed again after a replica knew a newer map: the hop limit
@@ -153,6 +153,8 @@ class Quorum:
             group = outstanding.popleft()
             if group.nacked:
                 self._drop(group, applied=group.gid not in refused)
+            elif group.gid in refused:
+                group.waiting -= 1  # nothing happened there
             elif group.count(link.id):
                 self._finish(group)
             if group.waiting == 0:
@@ -170,6 +172,8 @@ class Quorum:
                 continue
             if index == STALE:
                 group.nacked = max(group.nacked, version)
+                refused.append(gid)
+            elif index == REFUSED:
                 refused.append(gid)
             elif not 0 <= index < len(group.owners):
                 raise FrameError(f"an exception of {link.id} for an operation that was not sent")

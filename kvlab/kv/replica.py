@@ -11,6 +11,7 @@ The silent default answers are the acknowledgement alone; only what differs beco
                        nothing live here: (version, None)
                        a live value newer than the delete: (its version, READ), nothing is changed
     whole group        its sender's map is too old for one of its ranges: index STALE, version = epoch
+                       it writes and this node can keep nothing: index REFUSED
 
 Invariant: a group is applied whole or refused whole. A malformed one ends the link where it is met:
 what stands before it is kept, and its sender tells its clients UNKNOWN.
@@ -24,7 +25,7 @@ from typing import Any
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
-from kvlab.wire.peer import READ, STALE, FrameError, is_version
+from kvlab.wire.peer import READ, REFUSED, STALE, FrameError, is_version
 
 
 def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> None:
@@ -37,6 +38,8 @@ def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> Non
         if epoch < state.epoch and _is_fenced(state, epoch, ops):
             state.counters["fence_refusals"] += 1
             link.exceptions += (gid, STALE, state.epoch, None)
+        elif state.refusal and any(value is not READ for value in ops[2::3]):
+            link.exceptions += (gid, REFUSED, 0, None)
         else:
             _apply(state, link, gid, ops)
 

@@ -68,6 +68,7 @@ class State:
     shift: int = field(init=False)  # slot >> shift = range
     serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
+    refusal: str = ""  # why this node takes no writes, or ""
     rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py
 
     def __post_init__(self) -> None:
@@ -106,6 +107,18 @@ class State:
             link = self.links[peer] = Link(peer)
         return link
 
+    def refuse(self, why: str) -> None:
+        """Take no writes from now on, or ("") take them again."""
+        if why != self.refusal:
+            self.log(f"this node takes no writes: {why}" if why else "this node takes writes again")
+            self.refusal = why
+            self.rebuild()
+
+    def remember(self, name: str, value: Any) -> None:
+        """See to it that a named value outlives this process, where anything does."""
+        if self.table.journal is not None:
+            self.table.journal.meta(name, value)
+
     def holds(self, index: int) -> bool:
         """Whether the map names this node as a replica of a range."""
         return self.map is not None and self.settings.id in self.map.ranges[index].replicas
@@ -113,7 +126,9 @@ class State:
     def put_if_held(self, key: bytes, version: int, value: Value | None) -> None:
         """Apply one record from a peer, if this node takes writes for its range."""
         index = slot_of(key) >> self.shift
-        if self.map is not None and self.settings.id in self.map.ranges[index].writers:
+        if self.refusal or self.map is None:
+            return
+        if self.settings.id in self.map.ranges[index].writers:
             self.table.put(index, key, version, value)
 
     @property
@@ -154,7 +169,7 @@ class State:
                 )
             routes.append(route)
         self.routes = routes
-        self.solo = all(route.solo for route in shared.values())
+        self.solo = not self.refusal and all(route.solo for route in shared.values())
 
 
 def _sets(current: ClusterMap) -> list[Places]:

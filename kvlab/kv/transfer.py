@@ -134,7 +134,11 @@ class Transfers:
             held = me in place.replicas
             if held:
                 self._doomed.discard(index)
-            elif old is not None and me in old.ranges[index].writers:
+            elif (
+                me in old.ranges[index].writers
+                if old is not None
+                else self.state.table.ranges[index]
+            ):
                 self._doomed.add(index)
         self._asked = {one: pull for one, pull in self._asked.items() if self._is_live(pull)}
 
@@ -185,7 +189,7 @@ class Transfers:
     def advance(self) -> None:
         """Ask for what can be asked for now."""
         current = self.state.map
-        if current is None:
+        if current is None or self.state.refusal:
             return
         for pull in list(self._pulls.values()):
             if len(self._asked) >= PULLS_MAX:

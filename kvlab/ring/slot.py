@@ -22,6 +22,11 @@ def slot_of(key: bytes) -> int:
     return crc_hqx(key, 0) & _SLOT_MASK
 
 
+def range_of(key: bytes, range_count: int) -> int:
+    """Return the range of a key, of so many equal ones (a power of two)."""
+    return slot_of(key) * range_count // SLOT_COUNT
+
+
 def tag_of(key: bytes) -> bytes:
     """Return what decides the slot of `key`: its hash tag, or without one the whole key."""
     start = key.find(_OPEN)

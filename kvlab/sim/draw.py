@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from kvlab.fault.fault import LOSES_MEMORY
+from kvlab.fault.fault import KILLS
 from kvlab.rng import Rng
 from kvlab.sim.stress import (
     MS_US,
@@ -136,7 +136,7 @@ def _times(rng: Rng, span_us: int) -> tuple[int, int]:
 
 
 def _down_for_long(fault: FaultSpec) -> FaultSpec:
-    if fault.kind not in LOSES_MEMORY or fault.for_us >= DOWN_US_MIN:
+    if fault.kind not in KILLS or fault.for_us >= DOWN_US_MIN:
         return fault
     return replace(fault, for_us=DOWN_US_MIN)
 

@@ -103,9 +103,11 @@ class ClientEnd:
 
     def _write(self, data: bytes) -> None:
         """Write replies, and see to what else the session asks for."""
-        self._end.write(data)
+        self._host.say(self._life, self._end, data)
         session = self._session
         if not session.stirred:
+            if data:
+                self._host.touch(self._life)
             return
         session.stirred = False
         self._host.touch(self._life)
@@ -118,7 +120,8 @@ class ClientEnd:
             self._turn_due = True
             self._host.clock.after(0, self._host.hear_of, self._life, self._go_on)
         if session.close_due:
-            self._end.close()
+            self._host.say(self._life, self._end, None)
+            self._host.touch(self._life)
 
     def _go_on(self) -> None:
         self._turn_due = False

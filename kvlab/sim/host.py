@@ -9,6 +9,7 @@ Invariants:
 2. A life ends once; nothing that was asked for in one life happens in the next.
 3. The clock of a life never steps, like that of a real node (live/server.py): a step of the machine's
    clock shows in the next life.
+4. Of a node that keeps its data on disk nothing leaves past its `kv.keeper`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from kvlab.kv.keeper import Keeper, Policy, Said, Work, life_of
 from kvlab.kv.node import TICK_US, Node
 from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Close, Dial, Peering, Session, Write
 from kvlab.kv.state import Settings
+from kvlab.ring.slot import range_of
 from kvlab.rng import Rng
 from kvlab.sim.clock import Clock, Timer
 from kvlab.sim.disk import SimDisk
@@ -28,7 +31,12 @@ from kvlab.sim.ends import ClientEnd, PeerEnd
 from kvlab.sim.network import Network
 from kvlab.sim.stream import End, Owner, Power
 from kvlab.sim.watch import Watch, WatchedNode
+from kvlab.storage.disk import DiskFailedError
+from kvlab.storage.journal import Saved
+from kvlab.storage.log import Sync, identity_of
+from kvlab.storage.recovery import recover
 
+INTERVAL_US = 100_000  # from one sync to the next, where a node syncs at an interval
 START_US = 1_800_000_000_000_000  # what a clock that is right shows when the world begins
 TURN_US = 30  # from the first event of a loop turn to its end
 LOG_LINES_MAX = 200
@@ -37,10 +45,13 @@ LOG_LINES_MAX = 200
 class Life:
     """One process of a node: from its start to its end."""
 
-    __slots__ = ("flush_due", "node", "offset_us", "peering", "timer", "timer_us")
+    __slots__ = ("flush_due", "keeper", "node", "offset_us", "peering", "timer", "timer_us")
 
-    def __init__(self, node: Node, peering: Peering, offset_us: int) -> None:
+    def __init__(
+        self, node: Node, peering: Peering, offset_us: int, keeper: Keeper | None = None
+    ) -> None:
         self.node = node
+        self.keeper = keeper  # None: this node keeps nothing
         self.peering = peering
         self.offset_us = offset_us  # of its clock from the world's
         self.flush_due = False
@@ -61,6 +72,7 @@ class Host:
         self.lives = 0
         self.ended_because = ""  # why the last life ended by itself
         self.missed = 0  # events that came while paused
+        self._recovering = False  # a process has begun, and waits for its disk
         self._backlog: deque[tuple[Life | None, Callable[..., object], tuple[Any, ...]]] = deque()
         self.clock = clock
         self._network = network
@@ -70,18 +82,62 @@ class Host:
 
     # -- life -----------------------------------------------------------------------------------
 
-    def start(self, settings: Callable[[int], Settings], seeds: tuple[str, ...]) -> None:
-        """Begin a life; `settings` takes its boot time."""
+    def start(
+        self, settings: Callable[[int], Settings], seeds: tuple[str, ...], *, sync: str = "memory"
+    ) -> None:
+        """Begin a process; `settings` takes its boot time: an earlier one's where that life goes on."""
         assert self.life is None
         offset_us = START_US + self.skew_us
         now_us = self.clock.now_us + offset_us
-        node = WatchedNode(settings(now_us), now_us, self._watch)
+        keeper = None
+        if sync == "memory":
+            node = WatchedNode(settings(now_us), now_us, self._watch)
+        else:
+            node, keeper = self._restored(settings, now_us, cast("Policy", sync))
         node.state.log = lambda line: self._watch.log(self.name, line)
-        life = Life(node, Peering(node, seeds, self._note), offset_us)
+        life = Life(node, Peering(node, seeds, self._note), offset_us, keeper)
         self.life, self.power, self.ended_because = life, "up", ""
         self.lives += 1
-        if not seeds:
-            node.membership.alone(now_us)
+        if keeper is None:
+            self._begin(life)
+            return
+        begun = keeper.begin()
+        if begun is not None:
+            begun.run()
+        # Until then connections are taken, as the system takes them, and wait.
+        self._recovering = True
+        self.clock.at(self.disk.done_us, self._recovered, life, begun)
+
+    def _restored(
+        self, settings: Callable[[int], Settings], now_us: int, policy: Policy
+    ) -> tuple[WatchedNode, Keeper]:
+        """Make the node that goes on with what is on the disk, or a new one."""
+        first = settings(now_us)
+        saved = Saved(first.range_count, lambda key: range_of(key, first.range_count))
+        identity = identity_of(first.cluster, first.id)
+        recovery = recover(self.disk, identity, self._rng.child(f"log/{self.lives}"), saved.apply)
+        machine = f"up {self.disk.counts.power_cuts}"
+        boot = life_of(saved, recovery, policy=policy, machine=machine) or now_us
+        self._watch.saw("disk: torn tail" if recovery.torn_bytes else "disk: clean")
+        node = WatchedNode(settings(boot), now_us, self._watch, saved)
+        return node, Keeper(
+            node, recovery, saved.meta, policy=policy, machine=machine, interval_us=INTERVAL_US
+        )
+
+    def _recovered(self, life: Life, begun: Sync | None) -> None:
+        """The disk has done all that this process began with."""
+        if life is not self.life or life.keeper is None:
+            return
+        if begun is not None:
+            life.keeper.log.end_sync(begun)
+        self._recovering = False
+        self._backlog.appendleft((life, self._begin, (life,)))
+        if not self.paused:
+            self.resume()
+
+    def _begin(self, life: Life) -> None:
+        if not life.peering.seeds:
+            life.node.membership.alone(self.now_us(life))
         self._run(life, self._dial, ())
         self.clock.after(TICK_US, self.hear_of, life, self._tick)
 
@@ -93,7 +149,7 @@ class Host:
         """End the life at once: by a kill (polite: the system ends its connections) or a power cut."""
         self.life = None
         self.power = power
-        self.paused = False
+        self.paused = self._recovering = False
         self._backlog.clear()
         if polite:
             self.disk.kill()
@@ -109,10 +165,12 @@ class Host:
     def resume(self) -> None:
         """Let the process run on, with all that happened meanwhile."""
         self.paused = False
+        if self._recovering:
+            return
         backlog, self._backlog = self._backlog, deque()
         self.missed = len(backlog)
         for life, call, arguments in backlog:
-            if self.paused:
+            if self.paused or self._recovering:
                 self._backlog.append((life, call, arguments))
             elif life is self.life:
                 self._run(life, call, arguments)
@@ -125,7 +183,7 @@ class Host:
 
     def hear(self, call: Callable[..., object], *arguments: Any) -> None:
         """Run an event in the process, now or when it runs again."""
-        if self.paused:
+        if self.paused or self._recovering:
             self._backlog.append((self.life, call, arguments))
         elif self.life is not None:
             self._run(self.life, call, arguments)
@@ -137,7 +195,7 @@ class Host:
 
     def hear_of(self, life: Life | None, call: Callable[..., object], *arguments: Any) -> None:
         """Run an event of one life of the process, if that still lives."""
-        if self.paused:
+        if self.paused or self._recovering:
             self._backlog.append((life, call, arguments))
         elif life is self.life and life is not None:
             self._run(life, call, arguments)
@@ -161,6 +219,9 @@ class Host:
         self.clock.after(TICK_US, self.hear_of, life, self._tick)
         node, now_us = life.node, self.now_us(life)
         node.tick(now_us)
+        if life.keeper is not None:
+            life.keeper.tick()
+            self._carry_on(life, [])
         life.peering.drop_silent(now_us)
         self._dial()
         self.touch(life)
@@ -172,6 +233,8 @@ class Host:
     def _finish(self, why: str) -> None:
         self._watch.log(self.name, f"ends: {why}")
         self.ended_because = why
+        if self.life is not None and self.life.keeper is not None:
+            self.life.keeper.end_turn()
         self.end()
 
     def _dial(self) -> None:
@@ -182,21 +245,62 @@ class Host:
 
     def touch(self, life: Life) -> None:
         """Something happened: tell peers and release replies at the end of this loop turn."""
-        if not life.flush_due and life.node.has_news:
+        if not life.flush_due and (
+            life.node.has_news or (life.keeper is not None and life.keeper.has_turn)
+        ):
             life.flush_due = True
             self.clock.after(TURN_US, self.hear_of, life, self._flush)
+
+    def say(self, life: Life, end: End, data: bytes | None) -> None:
+        """Answer a client; None: close its connection."""
+        if life.keeper is None:
+            _tell(end, data)
+        else:
+            life.keeper.say(end, data)
 
     def _flush(self) -> None:
         life = self.life
         assert life is not None
         life.flush_due = False
-        node, current = life.node, life.peering.current
+        node, current, keeper = life.node, life.peering.current, life.keeper
         for peer, data in node.take_frames():
             session = current.get(peer)
-            if session is not None:
+            if session is None:
+                continue
+            if keeper is None:
                 self._write(session, data)
+            else:
+                keeper.say(session, data)
         for batch in node.finished:
             cast("ClientEnd", batch.conn.conn).release()
+        if keeper is not None:
+            self._carry_on(life, keeper.end_turn())
+
+    def _carry_on(self, life: Life, said: list[Said]) -> None:
+        """Send what may leave, and let the disk begin what is to be waited for."""
+        keeper = life.keeper
+        assert keeper is not None
+        for whom, what in said:
+            if isinstance(whom, End):
+                _tell(whom, what)
+            elif what is not None:
+                self._write(whom, what)
+        aborts, keeper.aborts = keeper.aborts, []
+        for whom in aborts:
+            (whom if isinstance(whom, End) else whom.conn).abort()
+        while (work := keeper.take_work(self.now_us(life))) is not None:
+            failure = None
+            try:
+                work.run()
+            except DiskFailedError as error:
+                failure = error
+            self.clock.at(self.disk.done_us, self.hear_of, life, self._disk_done, work, failure)
+
+    def _disk_done(self, work: Work, failure: DiskFailedError | None) -> None:
+        life = self.life
+        assert life is not None
+        assert life.keeper is not None
+        self._carry_on(life, life.keeper.work_done(work, failure))
 
     def _write(self, session: Session, data: bytes) -> None:
         end: End = session.conn
@@ -233,3 +337,10 @@ class Host:
         assert life is not None
         life.timer, life.timer_us = None, NEVER_US
         self._dial()
+
+
+def _tell(end: End, data: bytes | None) -> None:
+    if data is None:
+        end.close()
+    else:
+        end.write(data)

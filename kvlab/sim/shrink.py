@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from kvlab.errors import UsageError
 from kvlab.experiment import make_plan
-from kvlab.fault.fault import LASTING, LOSES_MEMORY, Fault
+from kvlab.fault.fault import KILLS, LASTING, Fault
 from kvlab.sim.run import run
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
@@ -317,7 +317,7 @@ def _shorter_faults(search: _Search) -> None:
     for at, fault in enumerate(search.best.faults):
         if fault.kind in LASTING or fault.kind == "reset":
             continue
-        low_us = DOWN_US_MIN if steps and fault.kind in LOSES_MEMORY else MS_US
+        low_us = DOWN_US_MIN if steps and fault.kind in KILLS else MS_US
         for_us = fault.for_us or search.best.time_us - fault.at_us
         while for_us // 2 >= low_us:
             for_us //= 2

@@ -170,6 +170,40 @@ def parted(seed: int) -> ScenarioSpec:
     return replace(spec, name=f"parted-{seed}", faults=tuple(faults), workload=work)
 
 
+def falling(seed: int) -> ScenarioSpec:
+    """Return a busy scenario of nodes that keep their data on slow disks and die, some at once."""
+    spec, rng = dense(seed), Rng(seed, "stress/falls")
+    copies, majority = rng.choice(((1, 1), (1, 1), (2, 2), (3, 2), (3, 2)))
+    # Unless a node waits for its disk, a power cut takes what others must still have: see `lossy`.
+    sync = rng.choice(("always", "always", "always", "interval", "os"))
+    faults = []
+    for _ in range(rng.choice((2, 4, 8))):
+        at_us, for_us = _some_time(rng), rng.choice((30, 200, 1000)) * MS_US
+        # Of how many nodes: all of them too, as when a building loses its power.
+        fallen = rng.sample(_names(spec), rng.choice((1, 2, spec.nodes)))
+        kind = rng.choice(("kill", "power-cut", "power-cut")) if sync == "always" else "kill"
+        faults += [
+            FaultSpec(kind=kind, at_us=at_us, for_us=for_us, targets=name) for name in fallen
+        ]
+    if rng.random() < 0.3:
+        faults.append(
+            FaultSpec(kind="join", at_us=_some_time(rng), targets=f"server{spec.nodes + 1}")
+        )
+    if rng.random() < 0.3:
+        faults.append(FaultSpec(kind="leave", at_us=_some_time(rng), targets="server2"))
+    return replace(
+        spec,
+        name=f"falling-{seed}",
+        copies=copies,
+        r=majority,
+        w=majority,
+        sync=sync,
+        fsync_us=rng.choice((0, 20, 60)) * MS_US,
+        workload=replace(spec.workload, keys=rng.choice((4, 16, 64))),
+        faults=_in_order(faults),
+    )
+
+
 def _some_time(rng: Rng) -> int:
     return START_US + rng.randrange(TIME_US - SECOND_US)
 

@@ -21,6 +21,7 @@ from kvlab.kv.state import Settings
 from kvlab.ring.change import describe
 from kvlab.ring.cluster_map import ClusterMap
 from kvlab.sim.stream import Trace
+from kvlab.storage.journal import Saved
 
 FOUND_MAX = 20  # violations kept per check
 NAMES = ("crashes", "epochs", "owners", "answers")
@@ -98,9 +99,11 @@ class Watch:
 class WatchedNode(Node):
     """A node that somebody looks at; it behaves as any other."""
 
-    def __init__(self, settings: Settings, now_us: int, watch: Watch) -> None:
+    def __init__(
+        self, settings: Settings, now_us: int, watch: Watch, saved: Saved | None = None
+    ) -> None:
         self._watch = watch
-        super().__init__(settings, now_us)
+        super().__init__(settings, now_us, saved)
 
     def _map_changed(self, old: ClusterMap | None, new: ClusterMap) -> None:
         self._watch.map_changed(self, old, new)

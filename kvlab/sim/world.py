@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvlab.experiment import Plan, Record
-from kvlab.fault.fault import LASTING, LOSES_MEMORY, Fault, rule_of
+from kvlab.fault.fault import KILLS, LASTING, Fault, loses_data, rule_of
 from kvlab.fault.link import LinkRule
 from kvlab.history import Recorder
 from kvlab.kv.node import Node
@@ -150,12 +150,13 @@ class World:
             host = self.hosts[name] = Host(
                 name, self.clock, self.network, self.watch, self._rng.child(f"host/{name}")
             )
+            host.disk.faults.slow_sync(self.plan.spec.fsync_us // 2, self.plan.spec.fsync_us // 2)
         return host
 
     def _start(self, name: str) -> None:
         spec, host = self.plan.spec, self._host(name)
         founder = name in self.plan.founders
-        others = [one for one in self.hosts if one != name and self.hosts[one].life is not None]
+        others = [one for one in self.plan.founders if one != name]
 
         def settings(boot: int) -> Settings:
             return Settings(
@@ -171,7 +172,8 @@ class World:
                 initial=self._initial if founder else (),
             )
 
-        host.start(settings, () if founder else tuple(f"{one}:1" for one in others))
+        seeds = () if founder else tuple(f"{one}:1" for one in others)
+        host.start(settings, seeds, sync=spec.sync)
         self.note("start", name, f"life {host.lives}")
 
     def why_restless(self) -> str:
@@ -236,7 +238,7 @@ class World:
                 return f"{name} is not running"
             if fault.kind in ("kill", "power-cut", "pause") and host.paused:
                 return f"{name} is paused"
-        if fault.kind in LOSES_MEMORY:
+        if loses_data(fault.kind, self.plan.spec.sync):
             return self._why_not_lose(fault)
         return ""
 
@@ -257,7 +259,7 @@ class World:
     def _do(self, fault: Fault) -> None:
         """Carry a fault out."""
         kind = fault.kind
-        if kind in LOSES_MEMORY:
+        if loses_data(kind, self.plan.spec.sync):
             self._exposed = True
         for name in fault.nodes:
             host = self._host(name)
@@ -292,7 +294,7 @@ class World:
         self.note("undo", "", fault.title)
         for name in fault.nodes:
             host = self._host(name)
-            if fault.kind in LOSES_MEMORY and host.life is None:
+            if fault.kind in KILLS and host.life is None:
                 self._start(name)
             elif fault.kind == "pause" and host.paused:
                 host.resume()

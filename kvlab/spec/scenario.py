@@ -21,6 +21,7 @@ FAULT_KINDS: Final = (
     "join",
     "leave",
 )
+SYNCS: Final = ("memory", "always", "interval", "os")
 VERBS: Final = ("get", "set", "delete")
 LEVELS: Final = ("", "one", "quorum", "all")
 
@@ -103,6 +104,8 @@ class ScenarioSpec:
     r: int = 2
     w: int = 2
     ranges: int = 16
+    sync: str = "memory"  # where data is kept, and when it is synced: one of SYNCS
+    fsync_us: int = 0  # that a disk takes for one sync, at most
     latency_us: int = 300  # of every link, each way
     jitter_us: int = 200
     clocks: dict[str, int] = field(default_factory=dict)  # node -> offset in microseconds

@@ -17,7 +17,7 @@ from kvlab.spec.cluster import ReplicationSpec
 from kvlab.spec.cluster_file import SEED_MAX, VERSIONS, read_name, read_ranges, read_replication
 from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
-from kvlab.spec.scenario import SECOND_US, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario import SECOND_US, SYNCS, ScenarioSpec, WorkloadSpec
 from kvlab.spec.scenario_items import (
     TIME_US_MAX,
     TIMEOUT_US_MAX,
@@ -46,6 +46,7 @@ _MS: Final = 1_000
 _MINUTE: Final = 60 * SECOND_US
 _KEYS: Final = (
     *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
+    *("sync", "fsync"),
     *("time", "settle", "workload", "operations", "faults"),
 )
 _WORKLOAD_KEYS: Final = ("operations", "clients", "keys", "for", "timeout", "mix", "value")
@@ -87,6 +88,8 @@ def _scenario(file: Section) -> ScenarioSpec:
         r=replication.r,
         w=replication.w,
         ranges=read_ranges(file, _DEFAULT.ranges),
+        sync=file.choice("sync", _DEFAULT.sync, SYNCS),
+        fsync_us=file.duration("fsync", _DEFAULT.fsync_us, low_us=0, high_us=_MINUTE),
         latency_us=network.duration("latency", _DEFAULT.latency_us, low_us=0, high_us=_MINUTE),
         jitter_us=network.duration("jitter", _DEFAULT.jitter_us, low_us=0, high_us=_MINUTE),
         clocks=_clocks(file),

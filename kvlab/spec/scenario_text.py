@@ -55,6 +55,9 @@ def _lines(spec: ScenarioSpec) -> Iterator[str]:
         yield f"replication: {{n: {spec.copies}, r: {spec.r}, w: {spec.w}}}"
     if spec.ranges != _DEFAULT.ranges:
         yield f"ranges: {spec.ranges}"
+    if spec.sync != _DEFAULT.sync:
+        yield f"sync: {spec.sync}"
+    yield from (f"{key}: {text}" for key, text in _differing(spec, _DEFAULT, _DISK))
     network = _differing(spec, _DEFAULT, _NETWORK)
     if network:
         yield f"network: {_flow(network)}"
@@ -174,6 +177,7 @@ def _boolean(value: bool) -> str:
 
 
 _NETWORK: Final = (("latency", "latency_us", _duration), ("jitter", "jitter_us", _duration))
+_DISK: Final = (("fsync", "fsync_us", _duration),)
 _TIMES: Final = (("time", "time_us", _duration), ("settle", "settle_us", _duration))
 _WORKLOAD: Final = (
     ("operations", "operations", str),

@@ -90,5 +90,4 @@ class Saved:
         each = iter(flat)
         for key, version, value in zip(each, each, each, strict=True):
             put(range_of(key), key, version, value)
-            if version > self.version:
-                self.version = version
+            self.version = max(self.version, version)

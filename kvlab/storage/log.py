@@ -19,6 +19,7 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import msgspec
 
@@ -228,6 +229,7 @@ class Snapshot:
         if self._name + NEW in disk.names():
             disk.remove(self._name + NEW)
         self._file, self._header = make_file(disk, self._name + NEW, header)
+        self.is_published = False
 
     @property
     def bytes(self) -> int:
@@ -246,6 +248,7 @@ class Snapshot:
         """Give it its name; return the sync after which it is in force."""
         self._file.close()
         self._disk.rename(self._name + NEW, self._name)
+        self.is_published = True
         return Sync((), self._disk, position_of(self.segment, 0))
 
     def clean(self) -> None:
@@ -286,6 +289,12 @@ def parse_name(name: str) -> tuple[str, int]:
     if kind in ("log", "snapshot") and len(digits) == _DIGITS and digits.isdecimal():
         return kind, int(digits)
     return "", 0
+
+
+def identity_of(cluster: str, node: str) -> int:
+    """Return the number by which a node knows its own files."""
+    digest = blake2b(f"{cluster}/{node}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def make_file(disk: Disk, name: str, header: Header) -> tuple[File, Header]:

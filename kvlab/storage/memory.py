@@ -1,6 +1,6 @@
-"""The table of one node in memory, split by range. It promises nothing after a crash; what changes is
-told to a journal, if it is given one.
+"""The table of one node in memory, split by range. It promises nothing after a crash.
 
+What changes is told to a journal, where there is one.
 It does not know who owns a range, nor what a version means beyond "greater is newer".
 
 Invariants:

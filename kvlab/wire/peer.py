@@ -36,6 +36,7 @@ TURN = 3
 READ = False
 DELETE = True
 STALE = -1  # the op index of an exception that refuses a whole group: its map is too old
+REFUSED = -2  # the same, of one with writes: the replica can keep none
 
 # Above any frame that a node makes (kv/link.py and kv/transfer.py keep far below). A length beyond it
 # is rubbish or an attack, and is refused before a byte of it is stored.
