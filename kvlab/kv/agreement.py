@@ -29,7 +29,9 @@ from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.peer import INT_MAX
 
 RETRY_TICKS = 3  # after so many without a decision a proposer asks anew, with a higher ballot
-RETRY_TICKS_MAX = 48  # each time it waits twice as long: disks or links may be slower than it thought
+RETRY_TICKS_MAX = (
+    48  # each time it waits twice as long: disks or links may be slower than it thought
+)
 PATIENCE_TICKS = 7  # members wait for up to so many more, each by its number, so that none duel
 
 Ballot = tuple[int, int]  # round, number of the member

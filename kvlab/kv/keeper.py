@@ -115,6 +115,12 @@ class Keeper:
             self._turn.append((whom, what))
 
     @property
+    def held_bytes(self) -> int:
+        """Return how much of what was said has not left. Walks through all of it."""
+        turns = (self._turn, *(said for _, said in self._waiting))
+        return sum(len(what or b"") for said in turns for _, what in said)
+
+    @property
     def has_turn(self) -> bool:
         """Whether `end_turn` has something to do."""
         return bool(self._turn or self._journal)

@@ -49,7 +49,9 @@ class ClientConnection(asyncio.Protocol):
         replies = session.feed(data, (monotonic_ns() + server.clock_offset_ns) // 1000)
         if replies:
             transport = self.transport
-            if not transport.is_closing():
+            if server.keeping is not None:
+                self._say(replies)
+            elif not transport.is_closing():
                 transport.write(replies)
         if session.stirred:
             self._look()
@@ -57,6 +59,9 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client will send nothing more; the transport closes if it is owed nothing."""
         self.session.eof()
+        if self.server.keeping is not None:
+            self._look()
+            return True
         return self.session.busy
 
     def release(self) -> None:
@@ -75,10 +80,22 @@ class ClientConnection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         """Send replies, then do whatever else the session wants."""
         # uvloop raises on a write to a closing transport, into whoever's callback this is.
-        if data and not self.transport.is_closing():
-            self.transport.write(data)
+        if data:
+            if self.server.keeping is not None:
+                self._say(data)
+            elif not self.transport.is_closing():
+                self.transport.write(data)
         if self.session.stirred:
             self._look()
+
+    def _say(self, data: bytes) -> None:
+        """Send replies when what they rest on is kept."""
+        keeping = self.server.keeping
+        assert keeping is not None
+        keeping.say(self, data)
+        self.server.touch()
+        if keeping.is_full:
+            keeping.pause(self)
 
     def _look(self) -> None:
         """Do what the session wants beside writing."""
@@ -92,7 +109,10 @@ class ClientConnection(asyncio.Protocol):
         if transport.is_closing():
             return
         if session.close_due:
-            transport.close()
+            if self.server.keeping is not None:
+                self.server.keeping.say(self, None)
+            else:
+                transport.close()
             return
         if session.read_paused is not self._read_paused:
             self._read_paused = session.read_paused

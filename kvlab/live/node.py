@@ -54,15 +54,27 @@ async def _serve(options: NodeOptions, listener: socket.socket) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopping.set)
     await server.start()
-    server.log.info(
-        "serving at %s; data is kept in memory only and ends with this process", server.address
-    )
+    server.log.info("serving at %s; %s", server.address, _where(options, server))
     _tell_ready(options, listener)
     await server.run()
     if server.failure:
         server.log.error("%s", server.failure)
         return InfraError.exit_code
     return 0
+
+
+def _where(options: NodeOptions, server: Server) -> str:
+    """Say where the data is, and what was found there."""
+    if not options.data:
+        return "data is kept in memory only and ends with this process"
+    recovery = server.recovery
+    found = "nothing was there" if recovery.is_new else f"{server.node.state.table.key_count} keys"
+    said = f"data is kept in {options.data} (sync {options.sync}): {found}"
+    if recovery.torn_bytes:
+        said += f"; {recovery.torn_bytes} bytes that a crash left unfinished were cut off"
+    if recovery.damage:
+        said += f"; damaged, to be filled again by others: {'; '.join(recovery.damage[:3])}"
+    return said
 
 
 def _listen(options: NodeOptions) -> socket.socket:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvlab.errors import UsageError
+from kvlab.kv.keeper import Policy
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ID_LENGTH_MAX = 64
@@ -43,6 +44,8 @@ class NodeOptions:
     w: int = 0
     weight: float = 1.0
     rack: str = ""
+    data: str = ""  # a folder; "": in memory only
+    sync: Policy = "always"
     listen_fd: int | None = None
     ready_fd: int | None = None
     log_level: str = "info"
@@ -124,8 +127,9 @@ def node_parser() -> argparse.ArgumentParser:
             "  kvlab node --id server1 --addr localhost:8081\n"
             "  kvlab node --id server2 --addr localhost:8082 --join localhost:8081\n"
             "  kvlab node -id server3 -addr localhost:8083 -join localhost:8081\n\n"
-            "The data is kept in memory: a node that ends forgets it, and is refilled by the\n"
-            "others when it comes back."
+            "  kvlab node --id server1 --addr localhost:8081 --data ./server1\n\n"
+            "Without --data the data is kept in memory: a node that ends forgets it, and is refilled\n"
+            "by the others when it comes back."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -155,6 +159,14 @@ def node_parser() -> argparse.ArgumentParser:
     add("--ranges", type=int, default=256, help="ranges of the ring (256)")
     add("--weight", type=float, default=1.0, help="this node's share against the others' (1.0)")
     add("--rack", default="", help="copies of a range avoid sharing a rack")
+    add("--data", default="", metavar="DIR", help="keep the data in this folder (memory only)")
+    add(
+        "--sync",
+        default="always",
+        choices=("always", "interval", "os"),
+        help="with --data: answer when the disk has it (always), or sync ten times a second,"
+        " or leave it to the system",
+    )
     add("--listen-fd", type=int, default=None, help=argparse.SUPPRESS)
     add("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"))

@@ -96,8 +96,13 @@ class Peers:
     def send(self, peer: str, data: bytes) -> None:
         """Write frames to a peer's current connection."""
         session = self.peering.current.get(peer)
-        if session is not None:
+        if session is None:
+            return
+        keeping = self.server.keeping
+        if keeping is None:
             session.conn.write(data)
+        else:
+            keeping.say(session.conn, data)
 
     def close(self) -> None:
         """Stop dialing and close everything."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast
 from kvlab.kv.node import TICK_US, Node
 from kvlab.kv.state import Settings
 from kvlab.live.clients import ClientConnection
+from kvlab.live.keeping import Folder, Keeping
 from kvlab.live.options import NodeOptions
-from kvlab.live.peers import Peers
+from kvlab.live.peers import PeerConnection, Peers
 from kvlab.ring.cluster_map import ClusterMap
 
 if TYPE_CHECKING:
@@ -40,13 +41,22 @@ class Server:
         self.address = f"{host}:{port}"
         advertise = options.advertise or f"{options.host}:{port}"
         majority = options.replication // 2 + 1
-        self.node = Node(
-            Settings(
+        folder = None
+        if options.data:
+            folder = Folder(
+                options.data,
+                cluster=options.cluster,
+                node=options.id,
+                range_count=options.ranges,
+            )
+
+        def settings(boot: int) -> Settings:
+            return Settings(
                 id=options.id,
                 cluster=options.cluster,
                 address=advertise,
                 client_address=f"{options.host}:{port}",
-                boot=self.now_us(),
+                boot=boot,
                 replication=options.replication,
                 range_count=options.ranges,
                 r=options.r or majority,
@@ -57,9 +67,15 @@ class Server:
                 first_map=ClusterMap.from_builtins(options.first_map)
                 if options.first_map
                 else None,
-            ),
-            self.now_us(),
-        )
+            )
+
+        now_us = self.now_us()
+        boot = (folder.life(options.sync) if folder is not None else 0) or now_us
+        self.node = Node(settings(boot), now_us, folder.saved if folder is not None else None)
+        self.keeping: Keeping | None = None
+        if folder is not None:
+            self.keeping = Keeping(self.node, folder, options.sync, self.now_us, _write, _abort)
+            self.recovery = folder.recovery
         self.node.admin.pid = os.getpid()
         self.node.state.log = self.log.info
         self.peers = Peers(self, options.join)
@@ -97,18 +113,29 @@ class Server:
         if self._server is not None:
             self._server.close()
         deadline = self._loop.time() + DRAIN_SECONDS_MAX
-        while any(client.session.busy for client in self.clients) and self._loop.time() < deadline:
+        while self._is_owing and self._loop.time() < deadline:
             self._flush()
             await asyncio.sleep(0.005)
         for client in list(self.clients):
             client.transport.close()
         self.peers.close()
         await asyncio.sleep(0)
+        if self.keeping is not None:
+            self.keeping.close()
+
+    @property
+    def _is_owing(self) -> bool:
+        """Whether somebody waits for an answer."""
+        if self.keeping is not None and self.keeping.is_busy:
+            return True
+        return any(client.session.busy for client in self.clients)
 
     def _tick(self) -> None:
         self._loop.call_later(TICK_US / 1e6, self._tick)
         node = self.node
         node.tick(self.now_us())
+        if self.keeping is not None:
+            self.keeping.tick()
         self.peers.tick()
         self.touch()
         if node.membership.refused:
@@ -135,6 +162,8 @@ class Server:
             client = cast("ClientConnection | None", batch.conn.conn)
             if client is not None:  # else it went away before its replies were there
                 client.release()
+        if self.keeping is not None:
+            self.keeping.end_turn()
 
     def client_came(self, client: ClientConnection) -> None:
         """Count a client in, or turn it away when there are too many."""
@@ -155,3 +184,19 @@ class Server:
         """Hand over a connection that turned out to be a peer's."""
         self.client_went(client)
         self.peers.accept(client.transport, data)
+
+
+def _write(connection: ClientConnection | PeerConnection, data: bytes | None) -> None:
+    """Send what may leave; a connection that has gone is its own business."""
+    if isinstance(connection, PeerConnection):
+        if data is not None:
+            connection.write(data)
+    elif not connection.transport.is_closing():
+        if data is None:
+            connection.transport.close()
+        else:
+            connection.transport.write(data)
+
+
+def _abort(connection: ClientConnection | PeerConnection) -> None:
+    connection.transport.abort()

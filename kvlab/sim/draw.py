@@ -18,6 +18,7 @@ from kvlab.sim.stress import (
     MS_US,
     SKEW_US_MAX,
     dense,
+    falling,
     lossy,
     moving,
     parted,
@@ -29,7 +30,7 @@ from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 PRESSED_SHARE = 0.3  # of seeds press on one thing
-_PRESSED = (dense, lossy, moving, parted, skewed, split, two_drivers)
+_PRESSED = (dense, falling, lossy, moving, parted, skewed, split, two_drivers)
 # How long a node that loses its memory is down at least where clocks step: longer than they do, so that
 # the next life of a node is always the later one.
 DOWN_US_MIN = SECOND_US // 2
@@ -56,7 +57,9 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
     r, w = _quorums(rng, copies)
     get, put, delete = rng.choice(_MIXES)
     time_us = rng.choice((4, 6, 8, 12, 12)) * SECOND_US
-    span_us = time_us - 2 * FIRST_US
+    # The last quarter is calm: a run in which next to nothing succeeded would prove nothing.
+    span_us = time_us * 3 // 4 - FIRST_US
+    sync = rng.choice(("memory", "memory", "memory", "always", "interval", "os"))
     # Where every copy must answer, one fault after the other would leave nothing that succeeds.
     faults_max = 2 if copies > 1 and max(r, w) == copies else 12
     return ScenarioSpec(
@@ -67,6 +70,8 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
         r=r,
         w=w,
         ranges=rng.choice((16, 16, 32, 64)),
+        sync=sync,
+        fsync_us=rng.choice((0, 0, 5, 40)) * MS_US if sync != "memory" else 0,
         latency_us=rng.choice((100, 300, 300, 1000, 5000)),
         jitter_us=rng.choice((50, 200, 200, 1000)),
         clocks=_clocks(rng.child("clocks"), names),
@@ -79,7 +84,13 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
             set=put,
             delete=delete,
         ),
-        faults=_faults(rng.child("faults"), names, copies, span_us, faults_max),
+        faults=_faults(
+            rng.child("faults"),
+            names,
+            span_us,
+            most=faults_max,
+            may_lose=_may_lose(names, copies, sync),
+        ),
         time_us=time_us,
     )
 
@@ -103,13 +114,18 @@ def _clocks(rng: Rng, names: tuple[str, ...]) -> dict[str, int]:
     return {name: rng.randint(-most_us, most_us) for name in names}
 
 
+def _may_lose(names: tuple[str, ...], copies: int, sync: str) -> bool:
+    """Whether a node may die: others have what it loses (World._why_not_lose), or it loses nothing."""
+    return sync != "memory" or (copies > 1 and len(names) > 2)
+
+
 def _faults(
-    rng: Rng, names: tuple[str, ...], copies: int, span_us: int, most: int
+    rng: Rng, names: tuple[str, ...], span_us: int, *, most: int, may_lose: bool
 ) -> tuple[FaultSpec, ...]:
     kinds = [kind for kind in _MAKERS if rng.random() < 0.35]
     if len(names) == 1:  # there is no link, and nobody else to keep the data
-        kinds = [kind for kind in kinds if kind in ("pause", "join")]
-    if copies == 1 or len(names) < 3:  # see World._why_not_lose
+        kinds = [kind for kind in kinds if kind in ("kill", "pause", "join")]
+    if not may_lose:
         kinds = [kind for kind in kinds if kind not in ("kill", "skew")]
     if not kinds:
         return ()
@@ -131,7 +147,7 @@ def _times(rng: Rng, span_us: int) -> tuple[int, int]:
     Longer than two heartbeats, so that there is something on every link to be hit.
     """
     for_us = rng.choice((500, 1000, 2000, 4000)) * MS_US
-    for_us = rng.randint(for_us // 2, for_us)
+    for_us = min(rng.randint(for_us // 2, for_us), span_us)
     return FIRST_US + rng.randrange(max(1, span_us - for_us)), for_us
 
 

@@ -19,6 +19,7 @@ from kvlab.kv.agreement import Agreement
 from kvlab.kv.answer import Batch
 from kvlab.kv.exchange import Exchange
 from kvlab.kv.group import Group, Route
+from kvlab.kv.keeper import Keeper
 from kvlab.kv.membership import Membership
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
@@ -26,7 +27,7 @@ from kvlab.kv.transfer import Transfers
 from kvlab.kv.version import Clock
 from kvlab.sim import sins
 from kvlab.sim.draw import draw
-from kvlab.sim.stress import lossy, moving, parted, skewed, split, two_drivers
+from kvlab.sim.stress import falling, lossy, moving, parted, skewed, split, two_drivers
 from kvlab.spec.scenario import ScenarioSpec
 from kvlab.storage.memory import Table
 
@@ -175,6 +176,14 @@ _ALL = (
         ((Agreement, "_accept", sins.votes_for_all), (Agreement, "_prepare", sins.promises_all)),
         two_drivers,
         seeds_max=20,
+    ),
+    Mutant(
+        "said-before-kept",
+        "A write is acknowledged when the system has it, though the disk should have it.",
+        ("lost", "fresh", "linear"),
+        ((Keeper, "end_turn", sins.said_before_kept),),
+        falling,
+        seeds_max=40,
     ),
     Mutant(
         "clock-stands",

@@ -180,6 +180,11 @@ class Log:
             self._unsynced.remove(file)
             file.close()
 
+    def sync_all(self) -> None:
+        """Wait for the disk to have everything, whatever else is under way. Raise DiskFailedError."""
+        self._check()
+        Sync(tuple(self._unsynced), self._disk, self.position).run()
+
     # -- snapshots ------------------------------------------------------------------------------
 
     @property
