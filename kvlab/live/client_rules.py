@@ -52,6 +52,7 @@ _HINTS: Final = {
     "UNKNOWN": "read the key to see what is there",
     "TOO_LARGE": "a key may have 64kb and a value 8mb",
     "BUSY": "the node is full of requests; try again",
+    "READ_ONLY": "make room on the disk of that node, or ask another one",
     "BAD_TYPE": "this server does not know the request; is it a kvlab node?",
 }
 

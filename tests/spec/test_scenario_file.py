@@ -14,6 +14,7 @@ from kvlab.spec import document
 from kvlab.spec.scenario import (
     FAULT_KINDS,
     LEVELS,
+    SYNCS,
     FaultSpec,
     OperationSpec,
     ScenarioSpec,
@@ -37,6 +38,8 @@ seed: 4711
 nodes: 6
 replication: {n: 5, r: 1, w: 4}
 ranges: 64
+sync: interval
+fsync: 5ms
 network: {latency: 1ms, jitter: 0ms}
 clocks: {server2: -120ms, server10: 5us}
 time: 10s
@@ -67,6 +70,8 @@ FULL_SPEC = ScenarioSpec(
     r=1,
     w=4,
     ranges=64,
+    sync="interval",
+    fsync_us=5 * MS,
     latency_us=MS,
     jitter_us=0,
     clocks={"server2": -120 * MS, "server10": 5},
@@ -283,6 +288,8 @@ def scenarios(draw):
         r=draw(st.integers(1, copies)),
         w=draw(st.integers(1, copies)),
         ranges=1 << draw(st.integers(4, 12)),
+        sync=draw(st.sampled_from(SYNCS)),
+        fsync_us=draw(st.integers(0, 60 * S)),
         latency_us=draw(delays),
         jitter_us=draw(delays),
         clocks=draw(st.dictionaries(names, offsets, max_size=3)),
