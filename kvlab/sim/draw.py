@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from kvlab.fault.fault import KILLS
+from kvlab.fault.fault import KILLS, loses_data
 from kvlab.rng import Rng
 from kvlab.sim.stress import (
     MS_US,
@@ -61,6 +61,7 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
     span_us = time_us * 3 // 4 - FIRST_US
     sync = rng.choice(("memory", "memory", "memory", "always", "interval", "os"))
     # Where every copy must answer, one fault after the other would leave nothing that succeeds.
+    safe = _safe_kills(names, copies, sync)
     faults_max = 2 if copies > 1 and max(r, w) == copies else 12
     return ScenarioSpec(
         name=f"swarm-{seed}",
@@ -84,13 +85,7 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
             set=put,
             delete=delete,
         ),
-        faults=_faults(
-            rng.child("faults"),
-            names,
-            span_us,
-            most=faults_max,
-            may_lose=_may_lose(names, copies, sync),
-        ),
+        faults=_faults(rng.child("faults"), names, span_us, most=faults_max, safe=safe),
         time_us=time_us,
     )
 
@@ -114,27 +109,32 @@ def _clocks(rng: Rng, names: tuple[str, ...]) -> dict[str, int]:
     return {name: rng.randint(-most_us, most_us) for name in names}
 
 
-def _may_lose(names: tuple[str, ...], copies: int, sync: str) -> bool:
-    """Whether a node may die: others have what it loses (World._why_not_lose), or it loses nothing."""
-    return sync != "memory" or (copies > 1 and len(names) > 2)
+def _safe_kills(names: tuple[str, ...], copies: int, sync: str) -> tuple[str, ...]:
+    """Return how a node may die: it loses nothing, or others have it (World._why_not_lose)."""
+    if copies > 1 and len(names) > 2:
+        return KILLS
+    return tuple(kind for kind in KILLS if not loses_data(kind, sync))
 
 
 def _faults(
-    rng: Rng, names: tuple[str, ...], span_us: int, *, most: int, may_lose: bool
+    rng: Rng, names: tuple[str, ...], span_us: int, *, most: int, safe: tuple[str, ...]
 ) -> tuple[FaultSpec, ...]:
     kinds = [kind for kind in _MAKERS if rng.random() < 0.35]
     if len(names) == 1:  # there is no link, and nobody else to keep the data
         kinds = [kind for kind in kinds if kind in ("kill", "pause", "join")]
-    if not may_lose:
+    if not safe:
         kinds = [kind for kind in kinds if kind not in ("kill", "skew")]
     if not kinds:
         return ()
     found = []
     joined = len(names)
-    for _ in range(min(most, rng.choice((1, 2, 4, 8, 12)))):
+    # At least two: a single one may meet nothing, and then the run proves little.
+    for _ in range(min(most, rng.choice((2, 2, 4, 8, 12)))):
         kind = rng.choice(kinds)
         fault = _MAKERS[kind](rng, names, joined, span_us)
         joined += fault.kind == "join"
+        if fault.kind in KILLS and fault.kind not in safe:
+            fault = replace(fault, kind=safe[0])
         found.append(fault)
     if any(fault.kind == "skew" for fault in found):
         found = [_down_for_long(fault) for fault in found]
