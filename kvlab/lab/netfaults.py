@@ -89,6 +89,10 @@ class NetFaults:
         self, nodes: Sequence[str], source: str, target: str, *, both: bool, rule: dict[str, Any]
     ) -> tuple[Link, ...]:
         """Give one link (or both directions) a rule; `{"reset": True}` takes its faults away."""
+        if source == target:
+            raise UsageError(
+                f"{source} has no link to itself", hint="name two nodes: link server1 server2"
+            )
         links = one_way([source], [target], nodes).links
         if both:
             links += one_way([target], [source], nodes).links
@@ -105,8 +109,7 @@ class NetFaults:
         base = _sums(await shims.snapshot(), links)
         await shims.set_rule(links, wanted)
         names = ", ".join(f"{a} -> {b}" for a, b in links)
-        said = " ".join(f"{name}={value}" for name, value in wanted.to_builtins().items())
-        self._add(LINK, f"{names}: {said}", links, base)
+        self._add(LINK, f"{names}: {wanted.text()}", links, base)
         return links
 
     async def heal(self, nodes: Sequence[str]) -> int:

@@ -36,6 +36,7 @@ from kvlab.storage.journal import Saved
 from kvlab.storage.log import Sync, identity_of
 from kvlab.storage.recovery import recover
 
+RESERVE_BYTES = 32 * 1024  # real nodes reserve more, which would only take time here
 INTERVAL_US = 100_000  # from one sync to the next, where a node syncs at an interval
 START_US = 1_800_000_000_000_000  # what a clock that is right shows when the world begins
 TURN_US = 30  # from the first event of a loop turn to its end
@@ -116,6 +117,7 @@ class Host:
         saved = Saved(first.range_count, lambda key: range_of(key, first.range_count))
         identity = identity_of(first.cluster, first.id)
         recovery = recover(self.disk, identity, self._rng.child(f"log/{self.lives}"), saved.apply)
+        recovery.log.reserve_bytes = RESERVE_BYTES
         machine = f"up {self.disk.counts.power_cuts}"
         boot = life_of(saved, recovery, policy=policy, machine=machine) or now_us
         self._watch.saw("disk: torn tail" if recovery.torn_bytes else "disk: clean")

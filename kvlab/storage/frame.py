@@ -110,7 +110,7 @@ def scan(header: Header, data: bytes) -> Iterator[Frame | Bad]:
             yield frame
             offset = frame.end
             continue
-        if not any(memoryview(data)[offset:]):
+        if data[offset:] == bytes(len(data) - offset):
             return
         following, budget = _find(header, data, offset + 1, budget)
         yield Bad(offset, following)

@@ -77,6 +77,7 @@ class Log:
         self.segment = segment  # the one that is being filled, or the next one to be made
         self.synced = position_of(segment, 0)
         self.failed: DiskFailedError | None = None
+        self.reserve_bytes = RESERVE_BYTES
         self.bytes_since_snapshot = size
         self.snapshot_bytes = 0  # of the last snapshot, as its owner says
         self._before = before
@@ -148,7 +149,7 @@ class Log:
         """Reserve room ahead, if there is so much; if not, the append will say whether it fits."""
         if file.end + size > self._reserved:
             try:
-                file.preallocate(file.end + size + RESERVE_BYTES)
+                file.preallocate(file.end + size + self.reserve_bytes)
                 self._reserved = file.size
             except DiskFullError:
                 self._reserved = file.end + size
