@@ -149,6 +149,18 @@ class Coordinator:
             group = self.quorum.group(route, now_us + state.settings.timeout_us)
             self._submit(group, batch, key, version, value)
 
+    def operate(self, batch: Batch, key: bytes, value: Any, now_us: int) -> None:
+        """Begin an operation of another protocol; its reply has the last place in the batch.
+
+        `value` is what to write, READ or DELETE. The key is UTF-8 and there are routes.
+        """
+        state = self.state
+        route = state.routes[slot_of(key) >> state.shift]
+        if self._is_open(batch, route, ""):
+            version = 0 if value is READ else state.clock.next(now_us)
+            group = self.quorum.group(route, now_us + state.settings.timeout_us)
+            self._submit(group, batch, key, version, value)
+
     def _submit(self, group: Group, batch: Batch, key: bytes, version: int, value: Any) -> None:
         batch.pending += 1
         self.quorum.add(group, batch, len(batch.replies) - 1, key, version, value)

@@ -1,7 +1,8 @@
 """One client's connection, without its socket: bytes in, replies out, in order, within bounds.
 
-It does not know what a request means: that is `node`. A shell (`live.clients`, `sim.host`) tells what
-happened, writes the bytes that each call returns, and then looks at the state named in ClientSession.
+It does not know what a request means: that is `node`, and `resp_client` for those who speak RESP. A
+shell (`live.clients`, `sim.host`) tells what happened, writes the bytes that each call returns, and
+then looks at the state named in ClientSession.
 
 Invariants:
 
@@ -21,7 +22,9 @@ from typing import Any, NamedTuple
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch
 from kvlab.kv.node import Node
 from kvlab.kv.peering import NEVER_US
+from kvlab.kv.resp_client import RespClient
 from kvlab.wire.json_lines import JsonReader, PlainRequest, Refusal
+from kvlab.wire.resp import RespError
 from kvlab.wire.sniff import Protocol, sniff
 
 BATCHES_MAX = 256  # batches under way per connection; beyond it nothing more is read
@@ -29,22 +32,22 @@ PARTIAL_US_MAX = 30_000_000  # an unfinished document may wait so long for its r
 # For the shell: of replies that the transport has not taken. Beyond it, `pause_writing`.
 WRITE_BYTES_HIGH = 1024 * 1024
 
-_NOT_JSON = {
-    Protocol.RESP: b"-ERR this node speaks JSON lines; RESP is not served by this version\r\n",
-    Protocol.HTTP: (
-        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 38\r\n\r\n"
-        b"this is a kvlab node: send JSON lines\n"
-    ),
-}
+_HTTP_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 46\r\n\r\n"
+    b"this is a kvlab node: send JSON lines or RESP\n"
+)
 
 
 class Held(NamedTuple):
-    """Requests that were read and wait until the client has taken the replies before theirs."""
+    """Requests that were read and wait until the client has taken the replies before theirs.
+
+    The last three are about JSON.
+    """
 
     items: Sequence[Any]
-    plain: bool
-    camel: bool
-    uniform: bool
+    plain: bool = False
+    camel: bool = False
+    uniform: bool = True
 
 
 class ClientSession:
@@ -63,8 +66,9 @@ class ClientSession:
     """
 
     __slots__ = (
+        "_json",
         "_node",
-        "_sniffed",
+        "_resp",
         "_state",
         "_unheard",
         "_write_paused",
@@ -91,7 +95,8 @@ class ClientSession:
         self.peer_data = b""
         self._node = node
         self._state = node.state
-        self._sniffed = False
+        self._json = False  # the first bytes were those of a client that speaks JSON
+        self._resp: RespClient | None = None  # ... or RESP
         self._write_paused = False
         self._unheard = False  # reading was paused in the time that `deadline_us` ends
 
@@ -114,8 +119,8 @@ class ClientSession:
 
     def feed(self, data: bytes, now_us: int) -> bytes:
         """Take requests, or pieces of them; return the replies that can be written now."""
-        if not self._sniffed and (kind := self._sniff(data)) is not Protocol.JSON:
-            return _NOT_JSON.get(kind, b"")
+        if not self._json and (self._resp is not None or not self._is_json(data, now_us)):
+            return self._feed_other(data, now_us)
         if self.closing:
             return b""
         reader = self.reader
@@ -142,19 +147,27 @@ class ClientSession:
         self.queue.clear()
         self.held.clear()
 
-    def _sniff(self, data: bytes) -> Protocol:
+    def _is_json(self, data: bytes, now_us: int) -> bool:
         """Look at the first bytes. Whatever is not another's business is the JSON reader's."""
         kind = sniff(data)
-        if kind is Protocol.PEER:
+        if kind is Protocol.RESP:
+            self._resp = RespClient(self._node, now_us)
+        elif kind is Protocol.PEER:
             self.peer_data = data
             self.stirred = True
-        elif kind in _NOT_JSON:
-            self._state.counters["bad_requests"] += 1
-            self.closing = self.stirred = True
-        else:
-            kind = Protocol.JSON  # or rubbish, of which the reader says so
-        self._sniffed = True
-        return kind
+        elif kind is not Protocol.HTTP:
+            self._json = True  # or rubbish, of which the reader says so
+        return self._json
+
+    def _feed_other(self, data: bytes, now_us: int) -> bytes:
+        """Take what is not JSON."""
+        if self._resp is not None:
+            return self._receive_resp(self._resp, data, now_us)
+        if self.peer_data or self.closing:
+            return b""
+        self._state.counters["bad_requests"] += 1
+        self.closing = self.stirred = True
+        return _HTTP_ANSWER
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -181,12 +194,27 @@ class ClientSession:
                 Held(items, plain=False, camel=reader.camel, uniform=reader.uniform), now_us
             )
         waits = reader.waiting_bytes > 0
-        if waits and (items or self.deadline_us == NEVER_US):
-            # Each document has its own time, however long the client goes on sending.
-            self._await_rest(now_us)
-        elif not waits and self.deadline_us != NEVER_US:
-            self.deadline_us = NEVER_US
-            self.stirred = True
+        if waits or self.deadline_us != NEVER_US:
+            self._see_to_rest(now_us, waits=waits, whole=bool(items))
+        return replies
+
+    def _receive_resp(self, client: RespClient, data: bytes, now_us: int) -> bytes:
+        """Begin requests in RESP, or hold them until their turn."""
+        if self.closing:
+            return b""
+        reader = client.reader
+        broken: RespError | None = None
+        try:
+            items = reader.feed(data)
+        except RespError as error:
+            items, broken = error.requests, error
+        replies = self._submit(Held(items), now_us) if items else b""
+        if broken is not None and not self.closing:
+            replies += self._submit(Held([broken]), now_us)
+            self.closing = self.stirred = True
+        waits = reader.is_waiting and not self.closing
+        if waits or self.deadline_us != NEVER_US:
+            self._see_to_rest(now_us, waits=waits, whole=bool(items))
         return replies
 
     def _submit(self, requests: Held, now_us: int) -> bytes:
@@ -199,12 +227,20 @@ class ClientSession:
         node = self._node
         begun = self.held.popleft()
         done: Batch | bytes
-        if begun.plain:
+        if self._resp is not None:
+            done = self._resp.receive(self, begun.items, now_us)
+            if self._resp.quit:
+                self.closing = self.stirred = True
+                self.held.clear()
+                self.deadline_us = NEVER_US
+        elif begun.plain:
             done = node.receive_plain(self, begun.items, now_us, camel=begun.camel)
         else:
             done = node.receive(self, begun.items, now_us, camel=begun.camel, uniform=begun.uniform)
         if self._state.rest:
             self._hold(begun)
+        elif isinstance(done, bytes) and not self.queue and not self.held:
+            return done  # and there is nothing else to look at
         return self._take(done)
 
     def _hold(self, begun: Held) -> None:
@@ -271,10 +307,22 @@ class ClientSession:
         self.deadline_us = NEVER_US
         self.closing = self.stirred = True
         self._state.counters["partial_timeouts"] += 1
+        silence = f"then silence for {PARTIAL_US_MAX / 1e6:g} s"
+        if self._resp is not None:
+            return self._submit(Held([RespError(f"half a request, {silence}")]), now_us)
         camel = self.reader.camel
-        error = f"half a document, then silence for {PARTIAL_US_MAX / 1e6:g} s"
+        error = f"half a document, {silence}"
         refusal = Refusal("BAD_REQUEST", error, camel, close=True)
         return self._submit(Held([refusal], plain=False, camel=camel, uniform=False), now_us)
+
+    def _see_to_rest(self, now_us: int, *, waits: bool, whole: bool) -> None:
+        """Note whether the rest of a document or request is awaited. `whole`: others came whole."""
+        if waits and (whole or self.deadline_us == NEVER_US):
+            # Each has its own time, however long the client goes on sending.
+            self._await_rest(now_us)
+        elif not waits and self.deadline_us != NEVER_US:
+            self.deadline_us = NEVER_US
+            self.stirred = True
 
     def _await_rest(self, now_us: int) -> None:
         """Give an unfinished document its time, all of which this node must be reading."""

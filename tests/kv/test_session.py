@@ -140,14 +140,12 @@ def test_a_peer_is_handed_on_with_what_it_said(alone: Client, size: int) -> None
 @pytest.mark.parametrize(
     ("first", "answer"),
     [
-        (b"*1\r\n$4\r\nPING\r\n", b"-ERR this node speaks JSON lines"),
-        (b"PING\r\n", b"-ERR this node speaks JSON lines"),
-        (b"P", b"-ERR this node speaks JSON lines"),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
         (b"POST / ", b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"POST\r\n", b"-ERR Protocol error: this is a kvlab node"),
     ],
 )
-def test_another_protocol_is_told_so_and_ends(alone: Client, first: bytes, answer: bytes) -> None:
+def test_a_browser_is_told_what_this_is_and_ends(alone: Client, first: bytes, answer: bytes) -> None:
     session = alone.session
     told = session.feed(first, alone.world.now_us)
 
