@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 REDIS_VERSION = "7.0.0"
 NAME_BYTES_MAX = 256
 
-_NO_PASSWORD = error(
-    "ERR Client sent AUTH, but no password is set: this version has none, and listens on loopback"
-)
+_NO_PASSWORD = error("ERR Client sent AUTH, but no password is set")  # clients know this sentence
 _BAD_NAME = error(
     "ERR Client names cannot contain spaces, newlines or special characters, "
     f"nor have more than {NAME_BYTES_MAX} bytes"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from resp_talk import Talk, command
 from session_client import Client, get, set_, solo_world, values
 from world import World
@@ -47,7 +49,14 @@ def test_commands_work_in_any_case(talk: Talk) -> None:
 
 def test_a_pipeline_keeps_its_order(talk: Talk) -> None:
     assert talk.lines(
-        "SET a 1", "GET a", "MGET a b", "DEL a b", "GET a", "MSET a 2 b 3", "MGET b a", "EXISTS a a c"
+        "SET a 1",
+        "GET a",
+        "MGET a b",
+        "DEL a b",
+        "GET a",
+        "MSET a 2 b 3",
+        "MGET b a",
+        "EXISTS a a c",
     ) == [b"OK", b"1", [b"1", None], 1, None, b"OK", [b"3", b"2"], 2]
 
 
@@ -181,6 +190,24 @@ def test_an_unknown_command_is_shown_in_bounds(talk: Talk) -> None:
 
     assert reply.startswith("ERR unknown command '?fly??xxx")
     assert len(reply) < 450
+
+
+WORDS = st.sampled_from(
+    [name for verb in [*COMMANDS, *REFUSED] if verb != b"QUIT" for name in (verb, verb.lower())]
+)
+ARGS = st.binary(max_size=4) | st.sampled_from([b"3", b"GET", b"SETNAME", b"INFO", b"DOCS", b"NX"])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(WORDS | st.binary(max_size=4), st.lists(ARGS, max_size=4)), max_size=8))
+@example([(b"", []), (b"\xff", [b"\r\n"])])
+def test_every_request_gets_one_reply_whatever_it_is(requests: list) -> None:
+    talk = Talk(solo_world())
+
+    replies = talk.ask(*[command(verb, *args) for verb, args in requests])
+
+    assert len(replies) == len(requests)
+    assert not talk.session.closing
 
 
 def test_no_command_is_both_there_and_refused() -> None:

@@ -145,7 +145,9 @@ def test_a_peer_is_handed_on_with_what_it_said(alone: Client, size: int) -> None
         (b"POST\r\n", b"-ERR Protocol error: this is a kvlab node"),
     ],
 )
-def test_a_browser_is_told_what_this_is_and_ends(alone: Client, first: bytes, answer: bytes) -> None:
+def test_a_browser_is_told_what_this_is_and_ends(
+    alone: Client, first: bytes, answer: bytes
+) -> None:
     session = alone.session
     told = session.feed(first, alone.world.now_us)
 

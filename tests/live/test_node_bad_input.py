@@ -180,13 +180,31 @@ def test_http_is_told_what_this_is(node):
 
 
 @pytest.mark.parametrize(
-    "data", [b"*1\r\n$4\r\nPING\r\n", b"PING\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"]
+    ("data", "sentence"),
+    [
+        (b"*1\r\n!4\r\nPING\r\n", b"expected '$', got '!'"),
+        (b"*99999999\r\n", b"invalid multibulk length"),
+        (b"*2\r\n$3\r\nGET\r\n$999999999\r\n", b"invalid bulk length"),
+        (b"SET k 'v\r\n", b"unbalanced quotes in request"),
+        (b"S" * (64 * 1024 + 1), b"too big inline request"),
+    ],
+    ids=lambda data: repr(data[:20]),
 )
-def test_resp_is_told_what_this_is(node, data):
+def test_what_is_no_resp_is_told_so(node, data, sentence):
     with Witness(node), node.wire() as wire:
-        wire.send(data)
-        assert wire.rest().startswith(b"-ERR this node speaks JSON lines")
+        _send_all(wire, data)
+        assert wire.rest() == b"-ERR Protocol error: " + sentence + b"\r\n"
     assert node.counters["bad_requests"] == 1
+
+
+def test_a_resp_request_of_100_megabytes_is_refused_and_not_kept(node):
+    before = node.peak_bytes
+    with Witness(node), node.wire() as wire:
+        size = 8 * MIB
+        head = b"*13\r\n$4\r\nMSET\r\n"
+        assert not _send_all(wire, head + b"$%d\r\n%b\r\n" % (size, b"a" * size) * 12)
+        assert wire.rest().startswith(b"-ERR Protocol error: a request of more than")
+    assert node.peak_bytes - before < 64 * MIB
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvlab.wire.limits import Limits
@@ -161,13 +159,11 @@ def test_a_line_has_a_limit() -> None:
         assert refused(*pieces) == "Protocol error: too big inline request"
 
 
-@given(st.lists(st.text("ab '\"\\xn", max_size=6), min_size=1, max_size=4))
-def test_words_that_a_shell_quotes_are_understood(words: list[str]) -> None:
-    line = " ".join("'%s'" % word.replace("\\", "").replace("'", "\\'") for word in words)
+@given(st.lists(st.text('ab "\\xn', max_size=6), min_size=1, max_size=4))
+def test_words_in_quotes_are_as_they_stand(words: list[str]) -> None:
+    line = " ".join(f"'{word}'" for word in words)
 
-    assert read(line.encode() + b"\n") == [[word.replace("\\", "").encode() for word in words]], (
-        shlex.join(words)
-    )
+    assert read(line.encode() + b"\n") == [[word.encode() for word in words]]
 
 
 # -- any stream, any cut --------------------------------------------------------------------------
@@ -191,7 +187,7 @@ def test_what_was_written_is_read_however_it_is_cut(requests, draw) -> None:
 
 @pytest.mark.parametrize("limits", [SMALL, Limits()], ids=["small", "usual"])
 @given(data=STREAMS, draw=st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_cuts_anywhere_give_the_same_requests_and_errors(limits, data, draw) -> None:
     cuts = draw.draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
     pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -1,0 +1,184 @@
+"""Real clients of Redis against real nodes: redis-py, redis-cli, redis-benchmark."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from .node_process import Cluster, NodeProcess, nodes, until
+
+pytestmark = pytest.mark.live
+
+SECONDS_MAX = 60
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with nodes(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def node(cluster: Cluster) -> Iterator[NodeProcess]:
+    one = cluster.start("server1").wait_ready()
+    yield one
+    assert "Traceback" not in one.log, one.log
+
+
+def client_of(node: NodeProcess, **options) -> redis.Redis:
+    return redis.Redis("127.0.0.1", node.port, socket_timeout=SECONDS_MAX, **options)
+
+
+def run(*argv: str) -> str:
+    """Run a program that must succeed; return what it printed."""
+    if shutil.which(argv[0]) is None:
+        pytest.skip(f"{argv[0]} is not installed")
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS_MAX, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"protocol": 2}, {"protocol": 3}], ids=str)
+def test_the_client_for_python(node: NodeProcess, options: dict) -> None:
+    with client_of(node, client_name="me", db=0, **options) as client:
+        assert client.ping()
+        for value in (b"v", b"\x00\xff\r\n", b"x" * 1_000_000):
+            assert client.set("k", value) is True
+            assert client.get("k") == value
+        assert client.get("none") is None
+        assert client.mset({"a": 1, "b": "ä"})
+        assert client.mget("a", "b", "none") == [b"1", "ä".encode(), None]
+        assert client.exists("a", "b", "none") == 2
+        assert client.delete("a", "none") == 1
+        assert (client.strlen("b"), client.type("b")) == (2, b"string")
+        assert client.dbsize() == 2
+        assert client.info()["kvlab_node"] == "server1"
+        assert client.config_get("save") == {"save": ""}
+        assert client.client_getname() in ("me", b"me")
+        assert client.command()["get"]["arity"] == 2
+        assert client.cluster("keyslot", "a") == 15495
+        assert client.time()[0] > 0
+
+
+def test_what_is_refused_raises(node: NodeProcess) -> None:
+    with client_of(node) as client:
+        client.set("k", "1")
+        for call in (
+            lambda: client.incr("k"),
+            lambda: client.set("k", "2", nx=True),
+            lambda: client.set("k", "2", ex=1),
+            lambda: client.expire("k", 1),
+            lambda: client.eval("return 1", 0),
+            lambda: client.pipeline().set("k", "2").execute(),
+            lambda: client.execute_command("SELECT", 1),
+        ):
+            with pytest.raises(redis.ResponseError):
+                call()
+        assert client.get("k") == b"1"
+    with client_of(node, password="secret") as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_a_transaction_of_a_pipeline_says_what_to_use(node: NodeProcess) -> None:
+    with client_of(node) as client:
+        with pytest.raises(redis.ResponseError, match="transaction=False"):
+            client.pipeline().set("k", "2").get("k").execute()
+        assert client.get("k") is None
+
+        pipe = client.pipeline(transaction=False)
+        for number in range(2000):
+            pipe.set(f"k{number}", number)
+            pipe.get(f"k{number}")
+        replies = pipe.execute()
+        assert replies == [one for number in range(2000) for one in (True, b"%d" % number)]
+
+
+def test_a_client_for_clusters_with_one_node(node: NodeProcess) -> None:
+    with redis.RedisCluster("127.0.0.1", node.port, socket_timeout=SECONDS_MAX) as client:
+        for number in range(50):
+            client.set(f"k{number}", number)
+        assert client.get("k7") == b"7"
+        assert client.mget_nonatomic("k1", "k2", "none") == [b"1", b"2", None]
+        assert client.mset_nonatomic({"a": 1, "b": 2})
+        assert client.delete("a", "b") == 2
+        assert client.dbsize() == 50
+        pipe = client.pipeline()
+        assert pipe.set("k1", "x").get("k1").execute() == [True, b"x"]
+
+
+def test_any_node_of_a_cluster_serves_and_a_dead_one_is_left_out(cluster: Cluster) -> None:
+    founded = cluster.found(3)
+    with redis.RedisCluster("127.0.0.1", founded[0].port, socket_timeout=SECONDS_MAX) as client:
+        assert len(client.get_primaries()) == 3
+        for number in range(60):
+            client.set(f"k{number}", number)
+        for one in founded:
+            with client_of(one) as plain:
+                assert plain.mget([f"k{number}" for number in range(60)]) == [
+                    b"%d" % number for number in range(60)
+                ]
+    founded[2].kill()
+    until(lambda: "down" in founded[0].status["peers"].values(), "server1 to see server3 down")
+    with redis.RedisCluster("127.0.0.1", founded[0].port, socket_timeout=SECONDS_MAX) as client:
+        assert [client.get(f"k{number}") for number in range(60)] == [
+            b"%d" % number for number in range(60)
+        ]
+
+
+def test_both_protocols_at_once(node: NodeProcess) -> None:
+    with client_of(node) as client, node.wire() as wire:
+        assert wire.ask(type="SET", key="k", value="ä")["status"] == "SUCCESS"
+        assert client.get("k") == "ä".encode()
+        client.set("k", "ö")
+        assert wire.ask(type="GET", key="k")["value"] == "ö"
+
+
+def test_lines_that_people_type(node: NodeProcess) -> None:
+    with node.wire() as wire:
+        wire.send(b"set k 'two words'\r\nGET k\r\nQUIT\r\n")
+        assert wire.rest() == b"+OK\r\n$9\r\ntwo words\r\n+OK\r\n"
+
+
+@pytest.mark.parametrize("version", [[], ["-3"]], ids=["resp2", "resp3"])
+def test_the_command_line_client(node: NodeProcess, version: list[str]) -> None:
+    def ask(*words: str) -> str:
+        return run("redis-cli", *version, "-p", str(node.port), *words)
+
+    assert ask("SET", "k", "v") == "OK\n"
+    assert ask("GET", "k") == "v\n"
+    assert "linear namespace" in ask("INCR", "k")
+    assert "kvlab_node:server1" in ask("INFO", "server")
+    assert "cluster_state:ok" in ask("CLUSTER", "INFO")
+    assert ask("-c", "GET", "k") == "v\n"
+
+
+BENCHMARK = ["redis-benchmark", "-t", "set,get,mset", "-P", "16", "-n", "2000", "-r", "1000", "-q"]
+
+
+@pytest.mark.parametrize("version", [[], ["-3"]], ids=["resp2", "resp3"])
+def test_the_benchmark(node: NodeProcess, version: list[str]) -> None:
+    told = run(*BENCHMARK, *version, "-p", str(node.port))
+
+    assert all(f"{name}: " in told for name in ("SET", "GET", "MSET (10 keys)"))
+    assert "requests per second" in told
+    assert "rror" not in told
+    assert "WARNING" not in told
+    assert node.counters.get("bad_requests", 0) == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--cluster"]], ids=["one", "each"])
+def test_the_benchmark_on_a_cluster(cluster: Cluster, more: list[str]) -> None:
+    founded = cluster.found(3)
+
+    told = run(*BENCHMARK, *more, "-p", str(founded[0].port))
+
+    assert "MSET (10 keys): " in told
+    assert "rror" not in told
+    assert [node.counters.get("bad_requests", 0) for node in founded] == [0, 0, 0]
+    asked = [node.counters.get("resp_connections", 0) > 0 for node in founded]
+    assert asked == ([True] * 3 if more else [True, False, False])
