@@ -31,7 +31,7 @@ NUMBER_BYTES_MAX = 24  # of a line that tells a size, its end included
 
 QUICK_BYTES_MAX = 256 * KIB  # a read is split at once up to this; twice its size in memory
 _QUICK_COUNT_MAX = 64
-_QUICK_SIZE_MAX = 2048
+_QUICK_SIZE_MAX = 1025  # more than 1 KiB
 # What a line before a short array or a short string looks like.
 _COUNTS = {b"*%d" % count: count for count in range(1, _QUICK_COUNT_MAX + 1)}
 _SIZES = [b"$%d" % size for size in range(_QUICK_SIZE_MAX)]
