@@ -156,7 +156,7 @@ class Coordinator:
         """
         state = self.state
         route = state.routes[slot_of(key) >> state.shift]
-        if self._is_open(batch, route, ""):
+        if self._is_open(batch, route, "", writes=value is not READ):
             version = 0 if value is READ else state.clock.next(now_us)
             group = self.quorum.group(route, now_us + state.settings.timeout_us)
             self._submit(group, batch, key, version, value)

@@ -103,7 +103,7 @@ class RespClient:
         """Do a batch where nobody else must be asked; all that is not GET or SET goes to `run`."""
         state = self.node.state
         table, shift, next_version = state.table, state.shift, state.clock.next
-        ranges, sizes = table.ranges, table.sizes
+        ranges = table.ranges
         add, null = batch.replies.append, NULL[self.protocol]
         for args in each:
             verb, count = args[0], len(args)
@@ -127,19 +127,12 @@ class RespClient:
                             if batch.heavy_bytes > REPLY_BYTES_MAX:
                                 self._leave(each)
                         continue
-                    # A new key, or a version ahead of this node's clock, takes the long way.
-                    if (
-                        record is not None
-                        and value is not None
-                        and len(args[2]) <= VALUE_LIMIT_BYTES
-                    ):
+                    if len(args[2]) <= VALUE_LIMIT_BYTES:
                         version = next_version(now_us)
-                        if record[0] < version:
-                            new = as_stored(args[2])
-                            sizes[index] += len(new) - len(value)
-                            ranges[index][key] = (version, new, None)
+                        if table.put(index, key, version, as_stored(args[2])):
                             add(OK)
                             continue
+                        # A newer version is here, of a faster clock: the long way writes above it.
             run(self, batch, args, now_us)
             if self.turn or batch.heavy_bytes > REPLY_BYTES_MAX:
                 self._leave(each)

@@ -14,6 +14,8 @@ from world import World
 from kvlab.kv.resp_answer import SEVERAL_BYTES_MAX
 from kvlab.kv.resp_commands import COMMANDS
 from kvlab.kv.resp_refused import REFUSED
+from kvlab.ring.slot import slot_of
+from kvlab.storage.journal import Journal
 from kvlab.wire.limits import KEY_LIMIT_BYTES, VALUE_LIMIT_BYTES
 
 
@@ -251,6 +253,36 @@ def test_a_node_that_is_starting_says_so(three: Talk) -> None:
     assert talk.node.state.counters["bad_requests"] == 0
 
 
+def test_a_node_that_takes_no_writes_says_so_and_reads(talk: Talk) -> None:
+    talk("SET", "a", "1")
+    talk.node.state.refuse("the disk is full")
+
+    for line in ("SET a 2", "MSET a 2 b 2", "DEL a"):
+        [reply] = talk.lines(line)
+        assert reply.startswith("READ_ONLY this node takes no writes: the disk is full")
+    assert talk("MGET", "a", "b") == [b"1", None]
+
+
+def test_what_is_written_is_told_to_the_journal(talk: Talk) -> None:
+    journal = talk.node.state.table.journal = Journal()
+
+    assert talk.lines("SET a 1", "SET a 2", "MSET b 3", "DEL a") == [b"OK", b"OK", b"OK", 1]
+
+    assert journal.records[::3] == [b"a", b"a", b"b", b"a"]
+    assert journal.records[2::3] == ["1", "2", "3", None]
+
+
+def test_a_version_of_a_faster_clock_is_written_over(talk: Talk) -> None:
+    """It is ahead of this node's clock by less than peers follow."""
+    state = talk.node.state
+    ahead = state.clock.next(talk.world.now_us + 300_000)
+    state.clock.last = 0
+    state.table.put(slot_of(b"a") >> state.shift, b"a", ahead, "before")
+
+    assert talk("SET", "a", "1") == b"OK"
+    assert talk("GET", "a") == b"1"
+
+
 def test_a_full_node_says_busy(three: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvlab.kv.quorum.OPEN_GROUPS_MAX", 0)
 
@@ -291,8 +323,6 @@ def test_writes_without_a_quorum_in_time_are_unknown_and_reads_unavailable() -> 
 
 
 def _range(world: World, key: str) -> int:
-    from kvlab.ring.slot import slot_of
-
     return slot_of(key.encode()) >> world.nodes["server1"].state.shift
 
 
