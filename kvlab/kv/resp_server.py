@@ -24,7 +24,7 @@ PATTERN_BYTES_MAX = 64  # longer than any option's name
 
 # The options of Redis that mean something here, as this store would have to set them.
 _OPTIONS = {
-    "appendonly": "no",
+    "appendonly": "no",  # "yes" of a node that keeps its data on disk
     "cluster-enabled": "yes",
     "databases": "1",
     "maxmemory": "0",
@@ -45,7 +45,7 @@ def time_(_client: RespClient, batch: RespBatch, _args: list[bytes], now_us: int
     return encode([str(now_us // 1_000_000), str(now_us % 1_000_000)], batch.protocol)
 
 
-def config(_client: RespClient, batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
+def config(client: RespClient, batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
     """CONFIG GET pattern ...; options cannot be set while a node runs."""
     word = args[1].upper()
     if word in (b"SET", b"REWRITE", b"RESETSTAT"):
@@ -57,9 +57,12 @@ def config(_client: RespClient, batch: RespBatch, args: list[bytes], _now_us: in
     patterns = [
         one.decode("utf-8", "replace").lower() for one in args[2:] if len(one) <= PATTERN_BYTES_MAX
     ]
+    options = dict(_OPTIONS)
+    if client.node.state.table.journal is not None:
+        options["appendonly"] = "yes"
     told = {
         name: value
-        for name, value in _OPTIONS.items()
+        for name, value in options.items()
         if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
     return encode(told, batch.protocol)

@@ -138,6 +138,28 @@ def test_both_protocols_at_once(node: NodeProcess) -> None:
         assert wire.ask(type="GET", key="k")["value"] == "ö"
 
 
+def test_a_node_that_is_killed_keeps_what_it_acknowledged_to_a_client_for_redis(
+    cluster: Cluster,
+) -> None:
+    def start() -> NodeProcess:
+        return cluster.start("server1", "--data", str(cluster.folder / "data")).wait_ready()
+
+    values = {f"k{number}": b"\xff%d" % number for number in range(500)}
+    node = start()
+    with client_of(node) as client:
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        pipe = client.pipeline(transaction=False)
+        for key, value in values.items():
+            pipe.set(key, value)
+        pipe.mset({"a": "1", "b": "2"}).delete("a")
+        assert pipe.execute() == [True] * 501 + [1]
+    node.kill()
+
+    with client_of(start()) as client:
+        assert client.mget(values) == list(values.values())
+        assert client.mget("a", "b") == [None, b"2"]
+
+
 def test_lines_that_people_type(node: NodeProcess) -> None:
     with node.wire() as wire:
         wire.send(b"set k 'two words'\r\nGET k\r\nQUIT\r\n")
