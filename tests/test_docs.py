@@ -373,7 +373,8 @@ def test_the_error_codes_that_nodes_send_are_written_about() -> None:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     sent |= {node.value.partition(": ")[0]}
-    codes = {"BAD_REQUEST", "BAD_TYPE", "UNAVAILABLE", "UNKNOWN", "TOO_LARGE", "BUSY", "WRONG_MODE"}
+    codes = {"BAD_REQUEST", "BAD_TYPE", "UNAVAILABLE", "UNKNOWN", "TOO_LARGE", "BUSY"}
+    codes |= {"WRONG_MODE", "READ_ONLY"}
 
     assert codes | {"NOT_FOUND"} == told
     assert codes <= sent

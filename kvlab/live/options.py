@@ -121,7 +121,7 @@ def node_parser() -> argparse.ArgumentParser:
     """Return the parser of a node's command line."""
     parser = argparse.ArgumentParser(
         prog="kvlab node",
-        description="Run one node of the store: an ordinary TCP server that speaks JSON lines.",
+        description="Run one node of the store: an ordinary TCP server for JSON and Redis clients.",
         epilog=(
             "examples:\n"
             "  kvlab node --id server1 --addr localhost:8081\n"
