@@ -145,7 +145,7 @@ class Alone:
                 value = request.value
                 if kind == "SET" and value is not None:
                     if record is None or record[1] is None or record[0] >= version:
-                        table.put(index, key, version, value)
+                        _put(state, index, key, version, value, now_us)
                     else:
                         sizes[index] += len(value) - len(record[1])
                         ranges[index][key] = (version, value, None)
@@ -153,7 +153,7 @@ class Alone:
                             journal.records += (key, version, value)
                     wanted, piece = _DONE, text
                 else:
-                    wanted, piece = _unusual(state, request, index, key, version, stamp)
+                    wanted, piece = _unusual(state, request, index, key, version, now_us, stamp)
             if wanted != running:
                 if run:
                     parts.append(_write(run, running, stamp, camel=camel))
@@ -164,8 +164,24 @@ class Alone:
         return b"".join((*parts, last)) if parts else last
 
 
+def _put(
+    state: State, index: int, key: bytes, version: int, value: str | None, now_us: int
+) -> None:
+    """Write so that it is the last, also above what a clock far ahead of this one has written."""
+    table = state.table
+    if not table.put(index, key, version, value):
+        version = state.clock.above(table.ranges[index][key][0], now_us)
+        table.put(index, key, version, value)
+
+
 def _unusual(
-    state: State, request: PlainRequest, index: int, key: bytes, version: int, stamp: str
+    state: State,
+    request: PlainRequest,
+    index: int,
+    key: bytes,
+    version: int,
+    now_us: int,
+    stamp: str,
 ) -> tuple[int, Any]:
     """Do a DELETE, or refuse a SET without a value."""
     text, camel, table = request.key, request.camel, state.table
@@ -175,7 +191,7 @@ def _unusual(
     record = table.get(index, key)
     if record is None or record[1] is None:
         return _FAILED, failure(text, "NOT_FOUND", MISSING, stamp, camel=camel)
-    table.put(index, key, version, None)
+    _put(state, index, key, version, None, now_us)
     return _DONE, text
 
 

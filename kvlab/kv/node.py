@@ -225,7 +225,8 @@ class Node:
 
     def _restore(self, saved: Saved, now_us: int) -> None:
         """Go on with the life that an earlier process began, if `settings.boot` names it."""
-        self.state.clock.last = max(saved.version, saved.meta.get("clock", 0)) // STEP * STEP
+        self.state.clock.last = saved.meta.get("clock", 0) // STEP * STEP
+        self.state.clock.observe(saved.version, now_us)
         if "votes" in saved.meta:  # whatever its life, a member is held to what it voted for
             self.membership.agreement.restore(saved.meta["votes"])
         if saved.meta.get("life") != self.state.settings.boot:

@@ -303,12 +303,11 @@ class Quorum:
         assert group.overtaken is not None
         clock, now_us = self.state.clock, self.now_us
         for number, version in group.overtaken.items():
-            clock.observe(version, now_us)
             self.state.counters["reissued_writes"] += 1
             value = group.ops[3 * number + 2]
             if value is DELETE:  # it met a live value, so there was something to delete
                 value = None
-            again = self._write_again(group, number, clock.next(now_us), value)
+            again = self._write_again(group, number, clock.above(version, now_us), value)
             if again is not None:
                 again.reissue = True
 

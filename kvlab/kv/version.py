@@ -10,7 +10,8 @@ through different nodes of one machine.
 Invariants:
 
 1. `Clock.next` never returns the same or a smaller version twice, whatever the wall clock does.
-2. Two members never return the same version, because their numbers differ.
+2. No version is returned twice, by `next` or `above`, and two members never return the same one,
+   because their numbers differ.
 """
 
 from __future__ import annotations
@@ -25,26 +26,55 @@ SKEW_MAX_US = 500_000
 class Clock:
     """The clock of one member; `number` is its member number in the cluster map."""
 
-    __slots__ = ("last", "number", "refused")
+    __slots__ = ("_ahead", "_ahead_first", "last", "number", "refused")
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
         self.last = 0  # without the number bits
         self.refused = 0  # observations that were too far ahead to follow
+        # The first and last of the versions that were given above far-off ones; 0: none are.
+        self._ahead_first = 0
+        self._ahead = 0
 
     def next(self, now_us: int) -> int:
         """Return a version above all that were returned or observed before."""
         physical = (now_us - EPOCH_US) << NUMBER_BITS
         last = self.last + STEP
         last = max(last, physical)
+        if self._ahead and last >= self._ahead_first:
+            last = self._pass_by(last)
         self.last = last
         return last | self.number
 
     def reserve(self, count: int, now_us: int) -> int:
         """Return the first of `count` versions, each STEP above the one before it."""
         first = self.next(now_us)
-        self.last += (count - 1) * STEP
+        last = self.last + (count - 1) * STEP
+        if self._ahead and last >= self._ahead_first:
+            self.last = self._pass_by(last)
+            return self.reserve(count, now_us)
+        self.last = last
         return first
+
+    def above(self, version: int, now_us: int) -> int:
+        """Return a version above one that was met, however far ahead that is.
+
+        The clock itself follows no further than SKEW_MAX_US: only what met a far-off version is
+        written above it.
+        """
+        self.observe(version, now_us)
+        following = self.next(now_us)
+        if following > version:
+            return following
+        self._ahead = max(self._ahead, version >> NUMBER_BITS << NUMBER_BITS) + STEP
+        self._ahead_first = self._ahead_first or self._ahead
+        return self._ahead | self.number
+
+    def _pass_by(self, last: int) -> int:
+        """Return where to go on, now that the clock has come to what was given ahead of it."""
+        last = max(last, self._ahead + STEP)
+        self._ahead = self._ahead_first = 0
+        return last
 
     def observe(self, version: int, now_us: int) -> None:
         """Take note of a version made elsewhere, so that later ones here are above it."""

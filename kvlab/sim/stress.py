@@ -44,7 +44,9 @@ def dense(seed: int) -> ScenarioSpec:
 def skewed(seed: int) -> ScenarioSpec:
     """Return a busy scenario where every node's clock is off, mostly with one copy of each key."""
     spec, rng = dense(seed), Rng(seed, "stress/clocks")
-    clocks = {name: rng.randint(-SKEW_US_MAX, SKEW_US_MAX) for name in _names(spec)}
+    # Also so far off that no node follows another's clock.
+    most_us = rng.choice((SKEW_US_MAX, SKEW_US_MAX, 2 * SECOND_US))
+    clocks = {name: rng.randint(-most_us, most_us) for name in _names(spec)}
     copies, majority = rng.choice(((1, 1), (1, 1), (3, 2)))
     return replace(
         spec, name=f"skewed-{seed}", clocks=clocks, copies=copies, r=majority, w=majority

@@ -255,3 +255,31 @@ def test_a_delete_keeps_that_it_found_a_value_when_it_is_routed_again() -> None:
 
     [reply] = world.replies(batch)
     assert reply.code != "NOT_FOUND"
+
+
+def test_a_write_is_above_what_a_clock_far_ahead_has_written() -> None:
+    # stress.skewed with clocks two seconds off: 17 of 80 seeds, once they were drawn.
+    world = World(3)
+    world.now_us += 10_000_000
+    world.set("server1", "k", "from the future")
+    world.now_us -= 10_000_000
+
+    assert world.set("server2", "k", "now").status == "SUCCESS"
+    assert world.get("server3", "k") == "now"
+    assert world.delete("server3", "k").status == "SUCCESS"
+    assert world.get("server1", "k") is None
+
+
+def test_a_node_alone_writes_above_the_future_too() -> None:
+    world = World(1)
+    node = world.nodes["server1"]
+    node.membership.alone(world.now_us)
+    world.set("server1", "k", "old")
+    index = next(at for at, records in enumerate(node.state.table.ranges) if records)
+    node.state.table.put(index, b"k", (1 << 62), "from the future")
+
+    world.set("server1", "k", "now")
+
+    assert world.get("server1", "k") == "now"
+    world.delete("server1", "k")
+    assert world.get("server1", "k") is None

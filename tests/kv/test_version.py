@@ -71,3 +71,36 @@ def test_a_reserved_run_belongs_to_one_caller(number, count, now_us, later_us):
 
 def test_a_version_tells_when_it_was_made():
     assert microseconds(Clock(77).next(NOW_US)) == NOW_US
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["next", "above", "reserve"]), times, st.integers(0, 3_000_000)),
+    max_size=40,
+)
+
+
+@given(numbers, steps)
+def test_no_version_is_given_twice_though_some_go_far_ahead(number, turns):
+    clock, given_before = Clock(number), set()
+    for what, now_us, ahead_us in turns:
+        if what == "next":
+            new = [clock.next(now_us)]
+        elif what == "reserve":
+            first = clock.reserve(1 + ahead_us % 50, now_us)
+            new = [first + STEP * place for place in range(1 + ahead_us % 50)]
+        else:
+            met = ((now_us + ahead_us - EPOCH_US) << NUMBER_BITS) | 5
+            new = [clock.above(met, now_us)]
+            assert new[0] > met
+        assert not given_before & set(new)
+        given_before |= set(new)
+        assert all(version & (STEP - 1) == number for version in new)
+
+
+@given(numbers, times)
+def test_one_write_above_a_broken_clock_does_not_take_this_one_along(number, now_us):
+    clock = Clock(number)
+    met = ((now_us + 3_600_000_000 - EPOCH_US) << NUMBER_BITS) | 5
+
+    assert clock.above(met, now_us) > met
+    assert microseconds(clock.next(now_us)) <= now_us + 1
