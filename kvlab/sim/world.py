@@ -156,7 +156,8 @@ class World:
     def _start(self, name: str) -> None:
         spec, host = self.plan.spec, self._host(name)
         founder = name in self.plan.founders
-        others = [one for one in self.plan.founders if one != name]
+        # Whoever is dead now may be back before this one gives up; and founders may all have left.
+        others = [one for one in self.hosts if one != name]
 
         def settings(boot: int) -> Settings:
             return Settings(
