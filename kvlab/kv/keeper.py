@@ -19,6 +19,7 @@ Invariants:
 2. Nothing that was said after an entry leaves before that entry is kept; where it cannot be kept, what
    was said in that turn never leaves, and the node refuses writes until it can be.
 3. One sync of the log and one step of a snapshot are under way at most.
+4. After a sync that failed nothing is kept any more: the node refuses writes until it is started again.
 """
 
 from __future__ import annotations
@@ -132,13 +133,18 @@ class Keeper:
 
     def end_turn(self) -> list[Said]:
         """Append what the turn left; return what may leave now."""
-        if self._journal or self._node.state.clock.last > self._clock:
+        state = self._node.state
+        if self.log.failed is not None:
+            self._journal.take()  # nothing is kept any more; this process only reads
+        elif self._journal or (state.clock.last > self._clock and not state.refusal):
             try:
                 self._append()
             except DiskError as error:
                 self._refuse(error)
+        if self._policy == "os":
+            self.log.let_go()
         turn, self._turn = self._turn, []
-        if self._policy == "always" and not self.log.is_synced:
+        if self._policy == "always" and not self.log.is_synced and self.log.failed is None:
             if turn:
                 self._waiting.append((self.log.position, turn))
             return []
@@ -207,10 +213,7 @@ class Keeper:
             return []
         self.log.end_sync(work.sync, error)
         if error is not None:
-            self._node.state.refusal = error.message
-            self._node.state.log(
-                f"this node takes no writes until it is restarted: {error.message}"
-            )
+            self._node.state.refuse(f"{error.message}; it must be started again")
             for _, said in self._waiting:
                 self._cut(said)
             self._waiting.clear()

@@ -181,6 +181,13 @@ class Log:
             self._unsynced.remove(file)
             file.close()
 
+    def let_go(self) -> None:
+        """Leave segments that are full to the system, where nobody waits for syncs."""
+        if len(self._unsynced) > 1:
+            for file in self._unsynced[:-1]:
+                file.close()
+            del self._unsynced[:-1]
+
     def sync_all(self) -> None:
         """Wait for the disk to have everything, whatever else is under way. Raise DiskFailedError."""
         self._check()
