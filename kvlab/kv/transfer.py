@@ -156,8 +156,8 @@ class Transfers:
             return
         me = self.state.settings.id
         for index in self._ready:
-            again = Pull(index, current.epoch, list(current.ranges[index].replicas), filled=True)
-            self._pulls[index] = again
+            others = [one for one in current.ranges[index].replicas if one != me]
+            self._pulls[index] = Pull(index, current.epoch, others, filled=True)
         self._ready.clear()
         for pull in self._pulls.values():
             if not pull.catch_up:

@@ -56,9 +56,9 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
     copies = min(count, rng.choice((1, 2, 3, 3, 3, 3, 3, 5)))
     r, w = _quorums(rng, copies)
     get, put, delete = rng.choice(_MIXES)
-    time_us = rng.choice((4, 6, 8, 12, 12)) * SECOND_US
-    # The last quarter is calm: a run in which next to nothing succeeded would prove nothing.
-    span_us = time_us * 3 // 4 - FIRST_US
+    time_us = rng.choice((6, 6, 8, 10, 12)) * SECOND_US
+    # The last third is calm: a run in which next to nothing succeeded would prove nothing.
+    span_us = time_us * 2 // 3 - FIRST_US
     sync = rng.choice(("memory", "memory", "memory", "always", "interval", "os"))
     # Where every copy must answer, one fault after the other would leave nothing that succeeds.
     safe = _safe_kills(names, copies, sync)

@@ -283,3 +283,21 @@ def test_a_node_alone_writes_above_the_future_too() -> None:
     assert world.get("server1", "k") == "now"
     world.delete("server1", "k")
     assert world.get("server1", "k") is None
+
+
+def test_a_range_that_shrinks_is_compared_again_after_a_lost_link_and_then_done() -> None:
+    # Seed 7593: two nodes; the one that stayed counted itself among those to be compared with.
+    world = World(2, replication=2, range_count=1)
+    world.set("server1", "k", "v")
+    world.nodes["server2"].membership.ask_leave("server2")
+    while not world.nodes["server1"].transfers.ready:  # and not yet reported
+        for node in world.nodes.values():
+            node.tick(world.now_us)
+        world.run()
+    world.disconnect("server1", "server2")
+    world.connect("server1", "server2")
+
+    world.settle()
+
+    assert world.nodes["server2"].state.left
+    assert world.holders("k")["server1"] == "v"
