@@ -180,7 +180,8 @@ def falling(seed: int) -> ScenarioSpec:
     sync = rng.choice(("always", "always", "always", "interval", "os"))
     faults = []
     for _ in range(rng.choice((2, 4, 8))):
-        at_us, for_us = _some_time(rng), rng.choice((30, 200, 1000)) * MS_US
+        at_us = _some_time(rng)
+        for_us = min(rng.choice((30, 200, 1000)) * MS_US, TIME_US - at_us)
         # Of how many nodes: all of them too, as when a building loses its power.
         fallen = rng.sample(_names(spec), rng.choice((1, 2, spec.nodes)))
         kind = rng.choice(("kill", "power-cut", "power-cut")) if sync == "always" else "kill"

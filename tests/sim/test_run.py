@@ -13,6 +13,7 @@ from kvlab.rng import Rng
 from kvlab.sim.draw import draw
 from kvlab.sim.run import Outcome, run
 from kvlab.spec.scenario import SECOND_US, FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario_file import parse_scenario, render_scenario
 
 SMALL = WorkloadSpec(operations=120, clients=3, keys=5, span_us=6 * SECOND_US)
 
@@ -30,6 +31,13 @@ def is_valid(outcome: Outcome) -> bool:
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_a_drawn_scenario_is_valid(seed: int) -> None:
     assert is_valid(run(draw(seed, operations=100)))
+
+
+def test_what_is_drawn_can_be_written_down_and_read_again() -> None:
+    for seed in range(1, 301):
+        spec = draw(seed)
+
+        assert parse_scenario(render_scenario(spec)) == spec
 
 
 def test_a_quiet_world_answers_everything() -> None:
