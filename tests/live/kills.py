@@ -98,10 +98,10 @@ class Campaign:
             if when <= time.monotonic() or len(self.down) > 1:
                 self._return(name)
         names = [name for name in self.ports if name not in self.down]
-        for name in self.chance.sample(names, self.chance.choice((1, 1, 2)) - len(self.down) or 1):
-            if len(self.down) < 2:
-                self.cluster.nodes[name].kill()
-                self.down[name] = time.monotonic() + self.chance.random() * DOWN_SECONDS_MAX
+        count = 1 if self.down else self.chance.choice((1, 1, 2))  # so that two are down at most
+        for name in self.chance.sample(names, count):
+            self.cluster.nodes[name].kill()
+            self.down[name] = time.monotonic() + self.chance.random() * DOWN_SECONDS_MAX
 
     def _return(self, name: str) -> None:
         del self.down[name]
