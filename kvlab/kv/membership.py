@@ -78,7 +78,7 @@ class Membership:
         founders = [one for one, _ in settings.initial]
         if self._alone:
             founders = [settings.id]
-        met = sum(1 for one in founders if one == settings.id or one in self._met)
+        met = len(self._met.intersection(founders)) + 1
         return settings.id in founders and met * 2 > len(founders)
 
     @property
@@ -220,14 +220,13 @@ class Membership:
         state = self.state
         if state.map is None:
             return
-        told = None
+        epoch, told = state.map.epoch, None
         for link in state.up.values():
-            if max(link.epoch, link.told) < state.map.epoch:
+            if link.epoch < epoch and link.told < epoch:
                 if told is None:
-                    body = encode_raw(state.map.to_builtins())
-                    told = ["map", state.map.epoch, self.digest, body]
+                    told = ["map", epoch, self.digest, encode_raw(state.map.to_builtins())]
                 link.controls.append(told)
-                link.told = state.map.epoch
+                link.told = epoch
 
     # -- messages -------------------------------------------------------------------------------
 
@@ -305,12 +304,14 @@ class Membership:
         state = self.state
         if state.map is None:
             return ""
-        reach = [
-            member
-            for member in state.map.members
-            if state.is_current(member) or (member.id == state.settings.id and self.is_member)
-        ]
-        return min(reach, key=lambda member: member.number).id if reach else ""
+        lowest = None
+        for member in state.map.members:
+            if lowest is not None and member.number > lowest.number:
+                continue
+            mine = member.id == state.settings.id
+            if self.is_member if mine else state.is_current(member):
+                lowest = member
+        return lowest.id if lowest is not None else ""
 
     # -- time -----------------------------------------------------------------------------------
 

@@ -226,7 +226,8 @@ class Host:
             self._carry_on(life, [])
         life.peering.drop_silent(now_us)
         self._dial()
-        self.touch(life)
+        if not life.flush_due and self._has_news(life):
+            self._flush()  # a tick is a loop turn of its own
         if node.membership.refused:
             self._finish(node.membership.refused)
         elif node.state.left and not node.transfers.giving:
@@ -247,11 +248,12 @@ class Host:
 
     def touch(self, life: Life) -> None:
         """Something happened: tell peers and release replies at the end of this loop turn."""
-        if not life.flush_due and (
-            life.node.has_news or (life.keeper is not None and life.keeper.has_turn)
-        ):
+        if not life.flush_due and self._has_news(life):
             life.flush_due = True
             self.clock.after(TURN_US, self.hear_of, life, self._flush)
+
+    def _has_news(self, life: Life) -> bool:
+        return life.node.has_news or (life.keeper is not None and life.keeper.has_turn)
 
     def say(self, life: Life, end: End, data: bytes | None) -> None:
         """Answer a client; None: close its connection."""

@@ -216,12 +216,13 @@ class Network:
         """Hand over what is due, or hold it if the link was cut meanwhile."""
         stream.timer = None
         items, now_us = stream.items, self.clock.now_us
-        if stream.link in self._rules and self._rules[stream.link].cut:
+        rule = self._rules.get(stream.link)
+        if rule is not None and rule.cut:
             stream.count.held_bytes += sum(len(data) for at_us, _, data in items if at_us >= 0)
             stream.items = deque((-1, kind, data) for _, kind, data in items)
             return
         source, target = stream.link
-        machine = self.machines[target]
+        machine, end = self.machines[target], stream.target
         while items and 0 <= items[0][0] <= now_us and not stream.paused:
             _, kind, data = items.popleft()
             if kind == DATA:
@@ -231,21 +232,17 @@ class Network:
                 self._note(kind, source, target, data, stream.source)
             if machine.power == "off":
                 continue
-            if kind != RST and self._is_nobody(machine, stream.target):
+            # No process has this end (any more), which the system tells the sender. An end that is
+            # open without an owner waits for its process to accept it.
+            nobody = machine.power == "no process" or (end.owner is None and not end.is_open)
+            if nobody and kind != RST:
                 self._answer_reset(stream)
                 continue
-            machine.hear(self._hand_over, stream, kind, data)
+            machine.hear(self._hand_over, end, kind, data)
         if items and items[0][0] >= 0 and not stream.paused:
             stream.timer = self.clock.at(items[0][0], self._deliver, stream)
         if stream.source.choked:
             self._tell_room(stream)
-
-    def _is_nobody(self, machine: Machine, end: End) -> bool:
-        """Whether no process has this end (any more), which the system tells the sender.
-
-        An end that is open without an owner waits for its process to accept it.
-        """
-        return machine.power == "no process" or (end.owner is None and not end.is_open)
 
     def _tell_room(self, stream: Stream) -> None:
         source = stream.source
@@ -257,9 +254,8 @@ class Network:
         if end.is_open and end.owner is not None:
             end.owner.resume_writing(end)
 
-    def _hand_over(self, stream: Stream, kind: str, data: bytes) -> None:
+    def _hand_over(self, end: End, kind: str, data: bytes) -> None:
         """Give one item to the process that reads it."""
-        end = stream.target
         owner = end.owner
         if owner is None:
             return
