@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from kvlab.check.verdict import Check, Verdict, worst
 from kvlab.errors import UsageError
-from kvlab.fault.fault import Fault, loses_data
+from kvlab.fault.fault import DISK_KINDS, Fault, loses_data
 from kvlab.fault.link import Connect, CutMode, LinkRule
 from kvlab.fault.partition import Link, parse_groups
 from kvlab.fault.selector import resolve as select
@@ -75,6 +75,7 @@ class Plan:
 
 def make_plan(spec: ScenarioSpec) -> Plan:
     """Resolve names, draw what is left to chance. Raises UsageError on names that do not exist."""
+    _check_disks(spec)
     rng = Rng(spec.seed, "plan")
     founders = tuple(f"server{number}" for number in range(1, spec.nodes + 1))
     joiners = tuple(
@@ -99,6 +100,22 @@ def make_plan(spec: ScenarioSpec) -> Plan:
         {client: tuple(by_client[client]) for client in sorted(by_client)},
         tuple(sorted(faults, key=lambda fault: fault.at_us)),
     )
+
+
+def _check_disks(spec: ScenarioSpec) -> None:
+    """Refuse faults of disks that no node has, or whose promise they would take away."""
+    kinds = {fault.kind for fault in spec.faults}
+    disk_kinds = [kind for kind in DISK_KINDS if kind in kinds]
+    if disk_kinds and spec.sync == "memory":
+        raise UsageError(
+            f"{disk_kinds[0]} needs nodes that keep their data on disk",
+            hint="write sync: always (or interval, or os)",
+        )
+    if "sync-fail" in kinds and spec.sync != "always":
+        raise UsageError(
+            f"sync-fail takes what was acknowledged with it where nodes sync: {spec.sync}",
+            hint="write sync: always, where a node waits for its disk",
+        )
 
 
 def _fault(spec: ScenarioSpec, given: FaultSpec, nodes: tuple[str, ...], rng: Rng) -> Fault:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from kvlab.fault.link import CLEAN, LinkRule
 from kvlab.fault.partition import Link
 
-NODE_KINDS = ("kill", "power-cut", "pause", "skew", "join", "leave")
+DISK_KINDS = ("wipe", "bit-flip", "disk-full", "sync-fail")
+NODE_KINDS = ("kill", "power-cut", "pause", "skew", "join", "leave", *DISK_KINDS)
 LINK_KINDS = ("partition", "link", "reset")
-KILLS = ("kill", "power-cut")
+KILLS = ("kill", "power-cut", "wipe", "bit-flip")  # the process ends; undone by a start
 LASTING = ("reset", "join", "leave")  # there is nothing to undo
 
 
@@ -23,6 +24,8 @@ def loses_data(kind: str, sync: str) -> bool:
     `sync` is how it keeps its data: in "memory", or on disk and synced "always", at an "interval" or
     when the system likes ("os").
     """
+    if kind in ("wipe", "bit-flip"):
+        return True
     if sync == "memory":
         return kind in KILLS
     return kind == "power-cut" and sync != "always"

@@ -64,8 +64,11 @@ def life_of(saved: Saved, recovery: Recovery, *, policy: Policy, machine: str) -
     """Return the boot time of the life that goes on with what was saved; 0: a new one must begin.
 
     A new one must where something that was said may be gone: by damage, or because the machine went
-    down (`machine` names one time of its being up) and the disk had not been waited for.
+    down (`machine` names one time of its being up) and the disk had not been waited for. And where
+    that life was no member yet: it may have learned that an earlier one had been, and not kept that.
     """
+    if not saved.meta.get("map", [False])[0]:
+        return 0
     if recovery.damage or (policy != "always" and saved.meta.get("machine") != machine):
         return 0
     return int(saved.meta.get("life", 0))
@@ -160,11 +163,21 @@ class Keeper:
         self._unsaved += entries
         self.log.append(self._unsaved)
         self._unsaved = []
+        self._node.state.refuse("")
 
     def _refuse(self, error: DiskError) -> None:
         """Say nothing of this turn, and take no writes until there is room again."""
         self._node.state.refuse(error.message)
+        self._node.quorum.give_up_writes()
         self._cut(self._turn)
+        if self.log.failed is not None:
+            self._cut_waiting()
+
+    def _cut_waiting(self) -> None:
+        """Nothing that waits for the disk will ever leave."""
+        for _, said in self._waiting:
+            self._cut(said)
+        self._waiting.clear()
 
     def _cut(self, said: list[Said]) -> None:
         self.aborts += dict.fromkeys(whom for whom, _ in said)
@@ -182,7 +195,6 @@ class Keeper:
             except DiskError as error:
                 self._node.state.refuse(error.message)
                 return
-            self._node.state.refuse("")
         self._go_on()
 
     def take_work(self, now_us: int) -> Work | None:
@@ -214,9 +226,8 @@ class Keeper:
         self.log.end_sync(work.sync, error)
         if error is not None:
             self._node.state.refuse(f"{error.message}; it must be started again")
-            for _, said in self._waiting:
-                self._cut(said)
-            self._waiting.clear()
+            self._node.quorum.give_up_writes()
+            self._cut_waiting()
             return []
         ready: list[Said] = []
         while self._waiting and self._waiting[0][0] <= self.log.synced:

@@ -149,6 +149,8 @@ class Node:
         # The handshake may have left before this node began to serve: say at once that it does.
         link.ack_due = True
         link.boot, link.epoch = hello.boot, hello.epoch
+        if not was_known:
+            self._remember_lives()
         state.up[hello.node] = link
         self.membership.met(link, hello, now_us)
         state.rebuild()
@@ -230,11 +232,20 @@ class Node:
         self.state.clock.observe(saved.version, now_us)
         if "votes" in saved.meta:  # whatever its life, a member is held to what it voted for
             self.membership.agreement.restore(saved.meta["votes"])
+        for peer, (boot, reborn) in saved.meta.get("lives", {}).items():
+            link = self.state.link(peer)
+            link.boot, link.reborn = boot, reborn
         if saved.meta.get("life") != self.state.settings.boot:
             self.state.remember("life", self.state.settings.boot)
             self.state.remember("map", [False, None])
         elif "map" in saved.meta:
             self.membership.restore(saved.meta["map"], now_us)
+
+    def _remember_lives(self) -> None:
+        """Keep which lives of peers were met: who begins again without its data must be told so."""
+        links = self.state.links.values()
+        lives = {link.id: [link.boot, link.reborn] for link in links if link.boot}
+        self.state.remember("lives", lives)
 
     def _map_changed(self, old: ClusterMap | None, new: ClusterMap) -> None:
         self.state.rebuild()

@@ -20,6 +20,7 @@ from typing import Any
 from kvlab.kv.answer import Batch
 from kvlab.kv.group import Group, Route
 from kvlab.kv.link import Link
+from kvlab.kv.repair import repair
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
 from kvlab.wire.peer import DELETE, READ, REFUSED, STALE, FrameError, encode_raw, is_version
@@ -204,6 +205,12 @@ class Quorum:
             if not group.done and group.deadline_us <= now_us:
                 self._settle(group)
 
+    def give_up_writes(self) -> None:
+        """End every group that writes: what this node held of it may not be kept."""
+        for group in [*self.open.values(), *self._turn]:
+            if not group.done and any(value is not READ for value in group.ops[2::3]):
+                self._fail(group)
+
     def _close(self, group: Group) -> None:
         """End a group that nobody will answer any more; let its reads repair what they saw."""
         self.open.pop(group.gid, None)
@@ -212,7 +219,7 @@ class Quorum:
         if not group.done:
             self._settle(group)
         if group.seen:
-            self._repair(group)
+            repair(self.state, group)
 
     # -- ends -----------------------------------------------------------------------------------
 
@@ -333,7 +340,7 @@ class Quorum:
         if not batch.pending:
             self.finished.append(batch)
 
-    # -- a newer map, and repair ----------------------------------------------------------------
+    # -- a newer map ----------------------------------------------------------------------------
 
     def reroute(self, now_us: int) -> None:
         """Route again by the present map what an older one routed and no quorum has confirmed."""
@@ -371,26 +378,6 @@ class Quorum:
                 # Else: who has not said that there is none may have deleted it.
                 again.lost |= group.lost or group.waiting > 0
             self.add(again, batch, index, key, 0 if value is READ else version, value)
-
-    def _repair(self, group: Group) -> None:
-        """Give the best version that a read met to the replicas that are behind."""
-        table = self.state.table
-        for number, best, behind in group.repairs():
-            key = group.ops[3 * number]
-            index = self._range(key)
-            record = table.get(index, key)
-            if group.found and number in group.found and group.found[number][0] == best:
-                newest, value = group.found[number]
-                if group.route.local:
-                    table.put(index, key, best, value)
-            elif record is not None and record[0] >= best:
-                newest, value = record[0], record[1]
-            else:
-                continue
-            self.state.counters["read_repairs"] += 1
-            for link in group.route.links:
-                if link.up and (behind is None or link.id in behind):
-                    link.controls.append(["put", [key, newest, value]])
 
     def _range(self, key: bytes) -> int:
         return slot_of(key) >> self.state.shift

@@ -140,10 +140,13 @@ class Transfers:
                 else self.state.table.ranges[index]
             ):
                 self._doomed.add(index)
-        self._asked = {one: pull for one, pull in self._asked.items() if self._is_live(pull)}
+        self._forget_replaced()
 
-    def _is_live(self, pull: Pull) -> bool:
-        return self._pulls.get(pull.index) is pull
+    def _forget_replaced(self) -> None:
+        """Leave the answers to questions of pulls that others have taken the place of."""
+        self._asked = {
+            one: pull for one, pull in self._asked.items() if self._pulls.get(pull.index) is pull
+        }
 
     def on_link_up(self, link: Link, *, was_known: bool) -> None:
         """Compare again with whoever may have been written to past this node.
@@ -159,6 +162,7 @@ class Transfers:
             others = [one for one in current.ranges[index].replicas if one != me]
             self._pulls[index] = Pull(index, current.epoch, others, filled=True)
         self._ready.clear()
+        self._forget_replaced()
         for pull in self._pulls.values():
             if not pull.catch_up:
                 pull.done.clear()

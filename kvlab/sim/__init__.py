@@ -9,6 +9,7 @@ bytes pass between them. One thread, no sockets, no clock of the machine.
     host       one machine: its clock, its process (up, paused, down), the shell of its node (ends)
     client     what drives a node over its client port, and writes the history
     watch      what must hold at every moment; coverage names the states that should be met
+    rest       when nodes have come to rest
     world      all of it together, and the faults it can suffer
     draw       a seed -> a scenario; stress has small ones that press on one thing
     run        a scenario -> an outcome

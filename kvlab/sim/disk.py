@@ -248,6 +248,7 @@ class SimDisk(Disk):
 
     def wipe(self) -> None:
         """The machine gets an empty disk."""
+        self.counts.wipes += 1
         self._end_process()
         self._set_names({})
 
@@ -266,14 +267,18 @@ class SimDisk(Disk):
 
     def flip_random_bit(self, rng: Rng, name: str | None = None) -> tuple[str, int, int] | None:
         """Turn a bit over among those written (of one file or all); return it, None if none is."""
-        files = {one: len(pages.seen.data) for one, pages in sorted(self._names[-1].items())}
-        sizes = {one: size for one, size in files.items() if size and name in {None, one}}
+        files = self.written().items()
+        sizes = {one: size for one, size in files if size and name in {None, one}}
         if not sizes:
             return None
         chosen = rng.choices(list(sizes), weights=list(sizes.values()))[0]
         offset, bit = rng.randrange(sizes[chosen]), rng.randrange(BYTE_BITS)
         self.flip_bit(chosen, offset, bit)
         return chosen, offset, bit
+
+    def written(self) -> dict[str, int]:
+        """Return how many bytes of each file were written, what is only reserved left out."""
+        return {one: len(pages.seen.data) for one, pages in sorted(self._names[-1].items())}
 
     @property
     def open_files(self) -> int:

@@ -52,6 +52,7 @@ class Counts:
     out_of_files: int = 0
     kills: int = 0
     power_cuts: int = 0
+    wipes: int = 0
     lost_bytes: int = 0  # places in files that a power cut or failed sync changed
     lost_names: int = 0  # creates, renames and removes that a power cut undid
     torn_writes: int = 0
@@ -108,6 +109,10 @@ class Faults:
         if after < 0 or (times is not None and times < 1):
             raise UsageError("a failure comes after 0 or more calls, and 1 time or more")
         self._failures.append(Failure(call, name, after, times, pages == "kept"))
+
+    def stop_failing(self) -> None:
+        """Let no call fail any more."""
+        self._failures.clear()
 
     def stop_after(self, calls: int) -> None:
         """Let the process end after so many calls: the next raises Stopped, as all others then.

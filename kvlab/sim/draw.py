@@ -22,6 +22,7 @@ from kvlab.sim.stress import (
     lossy,
     moving,
     parted,
+    rotting,
     skewed,
     split,
     two_drivers,
@@ -30,10 +31,12 @@ from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 PRESSED_SHARE = 0.3  # of seeds press on one thing
-_PRESSED = (dense, falling, lossy, moving, parted, skewed, split, two_drivers)
+_PRESSED = (dense, falling, lossy, moving, parted, rotting, skewed, split, two_drivers)
 # How long a node that loses its memory is down at least where clocks step: longer than they do, so that
 # the next life of a node is always the later one.
 DOWN_US_MIN = SECOND_US // 2
+DEATHS = ("kill", "power-cut")  # that need no disk
+FULL_OPERATIONS_MIN = 400  # of a workload: with fewer, a disk that is full may not be met
 
 Maker = Callable[[Rng, tuple[str, ...], int, int], FaultSpec]
 
@@ -60,9 +63,16 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
     # The last third is calm: a run in which next to nothing succeeded would prove nothing.
     span_us = time_us * 2 // 3 - FIRST_US
     sync = rng.choice(("memory", "memory", "memory", "always", "interval", "os"))
-    # Where every copy must answer, one fault after the other would leave nothing that succeeds.
+    operations = rng.choice((100, 200, 400, 1000))
     safe = _safe_kills(names, copies, sync)
-    faults_max = 2 if copies > 1 and max(r, w) == copies else 12
+    faults = _faults(
+        rng.child("faults"),
+        names,
+        span_us,
+        one_stops=max(r, w) == copies,
+        safe=safe,
+        disks=_disks(sync, operations),
+    )
     return ScenarioSpec(
         name=f"swarm-{seed}",
         seed=seed,
@@ -77,7 +87,7 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
         jitter_us=rng.choice((50, 200, 200, 1000)),
         clocks=_clocks(rng.child("clocks"), names),
         workload=WorkloadSpec(
-            operations=rng.choice((100, 200, 400, 1000)),
+            operations=operations,
             clients=rng.choice((1, 2, 4, 8)),
             keys=rng.choice((1, 3, 8, 30, 200)),
             span_us=time_us - SECOND_US,
@@ -85,7 +95,7 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
             set=put,
             delete=delete,
         ),
-        faults=_faults(rng.child("faults"), names, span_us, most=faults_max, safe=safe),
+        faults=faults,
         time_us=time_us,
     )
 
@@ -109,30 +119,56 @@ def _clocks(rng: Rng, names: tuple[str, ...]) -> dict[str, int]:
     return {name: rng.randint(-most_us, most_us) for name in names}
 
 
+def _disks(sync: str, operations: int) -> tuple[str, ...]:
+    """Return the faults of disks that can be met: a full one only where enough is written."""
+    if sync == "memory":
+        return ()
+    kinds = ["wipe", "bit-flip"]
+    if sync == "always":  # else a failing sync takes what was acknowledged
+        kinds.append("sync-fail")
+    if operations >= FULL_OPERATIONS_MIN:
+        kinds.append("disk-full")
+    return tuple(kinds)
+
+
 def _safe_kills(names: tuple[str, ...], copies: int, sync: str) -> tuple[str, ...]:
     """Return how a node may die: it loses nothing, or others have it (World._why_not_lose)."""
+    kinds = KILLS if sync != "memory" else DEATHS
     if copies > 1 and len(names) > 2:
-        return KILLS
-    return tuple(kind for kind in KILLS if not loses_data(kind, sync))
+        return kinds
+    return tuple(kind for kind in kinds if not loses_data(kind, sync))
 
 
 def _faults(
-    rng: Rng, names: tuple[str, ...], span_us: int, *, most: int, safe: tuple[str, ...]
+    rng: Rng,
+    names: tuple[str, ...],
+    span_us: int,
+    *,
+    one_stops: bool,
+    safe: tuple[str, ...],
+    disks: tuple[str, ...],
 ) -> tuple[FaultSpec, ...]:
     kinds = [kind for kind in _MAKERS if rng.random() < 0.35]
     if len(names) == 1:  # there is no link, and nobody else to keep the data
-        kinds = [kind for kind in kinds if kind in ("kill", "pause", "join")]
+        kinds = [kind for kind in kinds if kind in ("kill", "pause", "join", "disk")]
     if not safe:
         kinds = [kind for kind in kinds if kind not in ("kill", "skew")]
+    if not disks:
+        kinds = [kind for kind in kinds if kind != "disk"]
     if not kinds:
         return ()
     found = []
     joined = len(names)
-    # At least two: a single one may meet nothing, and then the run proves little.
+    # At least two: a single one may meet nothing, and then the run proves little. Few and short ones
+    # where one node can stop a key: else next to nothing would succeed.
+    most, for_us_max = (2, span_us // 4) if one_stops else (12, span_us)
     for _ in range(min(most, rng.choice((2, 2, 4, 8, 12)))):
         kind = rng.choice(kinds)
         fault = _MAKERS[kind](rng, names, joined, span_us)
         joined += fault.kind == "join"
+        fault = replace(fault, for_us=min(fault.for_us, for_us_max))
+        if kind == "disk":
+            fault = replace(fault, kind=rng.choice(disks))
         if fault.kind in KILLS and fault.kind not in safe:
             fault = replace(fault, kind=safe[0])
         found.append(fault)
@@ -168,6 +204,12 @@ def _kill(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> Fault
     # Also so short that nobody has noticed before the next life is there.
     for_us = rng.choice((50 * MS_US, 200 * MS_US, for_us, for_us))
     return FaultSpec(kind=kind, at_us=at_us, for_us=for_us, targets=rng.choice(names))
+
+
+def _disk(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
+    """Something of a disk; what, is drawn among what can happen here."""
+    at_us, for_us = _times(rng, span_us)
+    return FaultSpec(kind="wipe", at_us=at_us, for_us=for_us, targets=rng.choice(names))
 
 
 def _pause(rng: Rng, names: tuple[str, ...], _joined: int, span_us: int) -> FaultSpec:
@@ -244,6 +286,7 @@ def _leave(rng: Rng, names: tuple[str, ...], joined: int, span_us: int) -> Fault
 
 _MAKERS: dict[str, Maker] = {
     "kill": _kill,
+    "disk": _disk,
     "pause": _pause,
     "partition": _partition,
     "cut": _cut,

@@ -26,17 +26,18 @@ from kvlab.kv.state import Settings
 from kvlab.ring.slot import range_of
 from kvlab.rng import Rng
 from kvlab.sim.clock import Clock, Timer
-from kvlab.sim.disk import SimDisk
+from kvlab.sim.disk import BYTE_BITS, SimDisk
 from kvlab.sim.ends import ClientEnd, PeerEnd
 from kvlab.sim.network import Network
 from kvlab.sim.stream import End, Owner, Power
 from kvlab.sim.watch import Watch, WatchedNode
-from kvlab.storage.disk import DiskFailedError
+from kvlab.storage.disk import DiskError, DiskFailedError
+from kvlab.storage.frame import HEADER_BYTES, place_of
 from kvlab.storage.journal import Saved
-from kvlab.storage.log import Sync, identity_of
+from kvlab.storage.log import Sync, identity_of, parse_name
 from kvlab.storage.recovery import recover
 
-RESERVE_BYTES = 32 * 1024  # real nodes reserve more, which would only take time here
+RESERVE_BYTES = 2 * 1024  # real nodes reserve more, which would only take time here
 INTERVAL_US = 100_000  # from one sync to the next, where a node syncs at an interval
 START_US = 1_800_000_000_000_000  # what a clock that is right shows when the world begins
 TURN_US = 30  # from the first event of a loop turn to its end
@@ -86,7 +87,10 @@ class Host:
     def start(
         self, settings: Callable[[int], Settings], seeds: tuple[str, ...], *, sync: str = "memory"
     ) -> None:
-        """Begin a process; `settings` takes its boot time: an earlier one's where that life goes on."""
+        """Begin a process; `settings` takes its boot time: an earlier one's where that life goes on.
+
+        Raise DiskError where its disk does not let it begin.
+        """
         assert self.life is None
         offset_us = START_US + self.skew_us
         now_us = self.clock.now_us + offset_us
@@ -94,7 +98,11 @@ class Host:
         if sync == "memory":
             node = WatchedNode(settings(now_us), now_us, self._watch)
         else:
-            node, keeper = self._restored(settings, now_us, cast("Policy", sync))
+            try:
+                node, keeper = self._restored(settings, now_us, cast("Policy", sync))
+            except DiskError:
+                self.end()
+                raise
         node.state.log = lambda line: self._watch.log(self.name, line)
         life = Life(node, Peering(node, seeds, self._note), offset_us, keeper)
         self.life, self.power, self.ended_because = life, "up", ""
@@ -104,7 +112,11 @@ class Host:
             return
         begun = keeper.begin()
         if begun is not None:
-            begun.run()
+            try:
+                begun.run()
+            except DiskError:
+                self.end()
+                raise
         # Until then connections are taken, as the system takes them, and wait.
         self._recovering = True
         self.clock.at(self.disk.done_us, self._recovered, life, begun)
@@ -158,6 +170,27 @@ class Host:
         else:
             self.disk.power_cut(self._rng)
         self._network.vanish(self.name, polite=polite)
+
+    def flip_bit(self) -> bool:
+        """Turn a bit over in what the log knows to be durable; False: there is no such bit.
+
+        Not in what it does not know of: a damaged end looks as if a crash had torn it.
+        """
+        if self.life is None or self.life.keeper is None:
+            return False
+        last, end = place_of(self.life.keeper.log.told)
+        ends = {}
+        for name, size in self.disk.written().items():
+            kind, number = parse_name(name)
+            if kind == "log" and number <= last:
+                ends[name] = end if number == last else size
+        found = sorted(name for name, size in ends.items() if size > HEADER_BYTES)
+        if not found:
+            return False
+        name = self._rng.choice(found)
+        offset = self._rng.randrange(HEADER_BYTES, ends[name])
+        self.disk.flip_bit(name, offset, self._rng.randrange(BYTE_BITS))
+        return True
 
     def pause(self) -> None:
         """Stop the process; its sockets stay open."""

@@ -194,6 +194,8 @@ def falling(seed: int) -> ScenarioSpec:
         )
     if rng.random() < 0.3:
         faults.append(FaultSpec(kind="leave", at_us=_some_time(rng), targets="server2"))
+    time_us = 9 * SECOND_US  # the last third is calm: where all fall often, little succeeds before
+    work = replace(spec.workload, keys=rng.choice((4, 16, 64)), span_us=time_us - START_US)
     return replace(
         spec,
         name=f"falling-{seed}",
@@ -202,8 +204,37 @@ def falling(seed: int) -> ScenarioSpec:
         w=majority,
         sync=sync,
         fsync_us=rng.choice((0, 20, 60)) * MS_US,
-        workload=replace(spec.workload, keys=rng.choice((4, 16, 64))),
+        workload=work,
         faults=_in_order(faults),
+        time_us=time_us,
+    )
+
+
+def rotting(seed: int) -> ScenarioSpec:
+    """Return a busy scenario of nodes whose disks fail: wiped, damaged, full, or not syncing."""
+    spec, rng = falling(seed), Rng(seed, "stress/disks")
+    names = _names(spec)
+    faults = [
+        FaultSpec(
+            kind=rng.choice(("wipe", "bit-flip", "disk-full", "sync-fail")),
+            at_us=START_US + number * 2 * SECOND_US + rng.randrange(SECOND_US),
+            for_us=rng.choice((50, 400, 1600)) * MS_US,
+            targets=rng.choice(names),
+        )
+        for number in range(4)
+    ]
+    time_us = 10 * SECOND_US
+    work = replace(spec.workload, operations=1000, span_us=time_us - START_US)
+    return replace(
+        spec,
+        name=f"rotting-{seed}",
+        copies=3,
+        r=2,
+        w=2,
+        sync="always",
+        workload=work,
+        faults=_in_order([*faults, *spec.faults[:2]]),
+        time_us=time_us,
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvlab.experiment import Plan, Record
-from kvlab.fault.fault import KILLS, LASTING, Fault, loses_data, rule_of
+from kvlab.fault.fault import DISK_KINDS, KILLS, LASTING, Fault, loses_data, rule_of
 from kvlab.fault.link import LinkRule
 from kvlab.history import Recorder
 from kvlab.kv.node import Node
@@ -24,12 +24,16 @@ from kvlab.kv.state import Settings
 from kvlab.rng import Rng
 from kvlab.sim.client import Client
 from kvlab.sim.clock import Clock
+from kvlab.sim.disk_faults import Counts
 from kvlab.sim.host import Host
 from kvlab.sim.network import Network
+from kvlab.sim.rest import differing, why_restless
 from kvlab.sim.watch import Watch
 from kvlab.spec.scenario import OperationSpec
+from kvlab.storage.disk import DiskError
 
 CLUSTER = "sim"
+RESTART_US = 500_000  # until a process whose disk did not let it begin is started again
 POLL_US = 100_000  # how often it is asked whether the nodes have come to rest
 FINAL_READERS = 2  # clients that read every key at the end, through different nodes
 FINAL_US_MAX = 60_000_000
@@ -174,8 +178,19 @@ class World:
             )
 
         seeds = () if founder else tuple(f"{one}:1" for one in others)
-        host.start(settings, seeds, sync=spec.sync)
+        try:
+            host.start(settings, seeds, sync=spec.sync)
+        except DiskError as error:
+            self.note("log", name, f"does not start: {error.message}")
+            self.clock.after(RESTART_US, self._start_again, name)
+            return
         self.note("start", name, f"life {host.lives}")
+
+    def _start_again(self, name: str) -> None:
+        """Start what could not start, unless something else keeps it down or has brought it up."""
+        down = any(name in fault.nodes and fault.kind in KILLS for fault in self._active)
+        if self._host(name).life is None and not down:
+            self._start(name)
 
     def why_restless(self) -> str:
         """Say what keeps the nodes from being at rest, or return ""."""
@@ -192,7 +207,7 @@ class World:
             epochs = ", ".join(f"{name} {node.state.epoch}" for name, node in nodes.items())
             return f"the nodes serve by different maps: {epochs}"
         for name, node in nodes.items():
-            why = _why_restless(node, nodes)
+            why = why_restless(node, nodes)
             if why:
                 return f"{name} {why}"
             life = self.hosts[name].life
@@ -237,7 +252,7 @@ class World:
             host = self.hosts.get(name)
             if host is None or host.life is None:
                 return f"{name} is not running"
-            if fault.kind in ("kill", "power-cut", "pause") and host.paused:
+            if fault.kind in (*KILLS, "pause") and host.paused:
                 return f"{name} is paused"
         if loses_data(fault.kind, self.plan.spec.sync):
             return self._why_not_lose(fault)
@@ -263,24 +278,51 @@ class World:
         if loses_data(kind, self.plan.spec.sync):
             self._exposed = True
         for name in fault.nodes:
-            host = self._host(name)
-            if kind == "kill":
-                host.end()
-            elif kind == "power-cut":
-                host.end(power="off", polite=False)
-            elif kind == "pause":
-                host.pause()
-            elif kind == "skew":
-                host.skew_us += fault.by_us
-            elif kind == "join":
-                self._start(name)
-            elif host.life is not None:
-                self._leave(host.life.node, name)
+            self._do_to_node(fault, self._host(name))
         if kind == "reset":
             for source, target in fault.links:
                 self.network.reset(source, target)
         elif fault.links:
             self._apply_rules(fault)
+
+    def _do_to_node(self, fault: Fault, host: Host) -> None:
+        kind = fault.kind
+        if kind == "kill":
+            host.end()
+        elif kind == "power-cut":
+            host.end(power="off", polite=False)
+        elif kind == "pause":
+            host.pause()
+        elif kind == "skew":
+            host.skew_us += fault.by_us
+        elif kind == "join":
+            self._start(host.name)
+        elif kind in DISK_KINDS:
+            self._do_to_disk(kind, host)
+        elif host.life is not None:
+            self._leave(host.life.node, host.name)
+
+    def _do_to_disk(self, kind: str, host: Host) -> None:
+        disk = host.disk
+        if kind == "wipe":
+            host.end()
+            disk.wipe()
+        elif kind == "bit-flip":
+            host.flip_bit()
+            host.end()
+        elif kind == "disk-full":
+            disk.faults.limit_capacity(disk.used_bytes)
+        else:
+            disk.faults.fail("sync")
+
+    def _undo_to_disk(self, fault: Fault, host: Host) -> None:
+        if fault.kind == "disk-full":
+            host.disk.faults.limit_capacity(None)
+            return
+        host.disk.faults.stop_failing()
+        if self._felt(fault) > self._before[id(fault)] and host.life is not None:
+            host.end()  # it keeps nothing any more until it is started again
+            self._start(host.name)
 
     def _leave(self, node: Node, name: str) -> None:
         try:
@@ -302,8 +344,11 @@ class World:
                 self._lines[id(fault)]["bit"] = host.missed > 0
             elif fault.kind == "skew":
                 host.skew_us -= fault.by_us
+            elif fault.kind in ("disk-full", "sync-fail"):
+                self._undo_to_disk(fault, host)
         if fault.links:
             self._apply_rules(fault)
+        if fault.links or fault.kind in DISK_KINDS:
             self._lines[id(fault)]["bit"] = self._felt(fault) > self._before[id(fault)]
 
     def _apply_rules(self, fault: Fault) -> None:
@@ -311,7 +356,10 @@ class World:
             self.network.set_rule(link, rule_of(self._active, link))
 
     def _felt(self, fault: Fault) -> int:
-        """Return what the links of a fault delayed, held, broke and refused so far."""
+        """Return how often a fault has met something: bytes and connects on its links, or a disk."""
+        if fault.kind in DISK_KINDS:
+            disks = [self._host(name).disk.counts for name in fault.nodes]
+            return sum(_felt_by_disk(fault.kind, counts) for counts in disks)
         counts = [self.network.count(*link) for link in fault.links]
         felt = sum(one.held_bytes + one.resets + one.hung for one in counts)
         if fault.rule.shapes and not fault.rule.cut:
@@ -331,43 +379,13 @@ class World:
             self.watch.trace(self.clock.now_us, kind, host, "", text)
 
 
-def _why_restless(node: Node, nodes: dict[str, Node]) -> str:
-    state = node.state
-    current = state.map
-    if current is None or not node.membership.is_ready:
-        return f"is not ready: {node.membership.starting()}"
-    missing = [one for one in current.members if one.id not in nodes]
-    if missing:
-        return f"knows {missing[0].id}, which does not run"
-    apart = [one.id for one in current.members if one.id != state.settings.id]
-    apart = [one for one in apart if one not in state.up]
-    if apart:
-        return f"has no link to {apart[0]}"
-    if current.joint_ranges():
-        return "has ranges that move"
-    return node.transfers.why_busy()
-
-
-def differing(nodes: dict[str, Node]) -> list[str]:
-    """Return where replicas of a range hold different records: sentences, none if all are equal."""
-    found = []
-    current = next(iter(nodes.values())).state.map if nodes else None
-    for index, place in enumerate(current.ranges if current is not None else ()):
-        tables = {
-            name: {
-                key: (version, value)
-                for key, (version, value, _) in nodes[name].state.table.ranges[index].items()
-            }
-            for name in place.replicas
-            if name in nodes
-        }
-        first, *rest = tables.items()
-        for name, table in rest:
-            if table != first[1]:
-                keys = [key for key in {**table, **first[1]} if table.get(key) != first[1].get(key)]
-                shown = keys[0].decode(errors="replace")
-                found.append(
-                    f"{first[0]} and {name} differ in range {index}, for example in {shown}:"
-                    f" {first[1].get(keys[0])} and {table.get(keys[0])}"
-                )
-    return found
+def _felt_by_disk(kind: str, counts: Counts) -> int:
+    match kind:
+        case "wipe":
+            return counts.wipes
+        case "bit-flip":
+            return counts.flipped_bits
+        case "disk-full":
+            return counts.full
+        case _:
+            return counts.failures["sync"]

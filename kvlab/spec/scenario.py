@@ -13,6 +13,10 @@ SECOND_US: Final = 1_000_000
 FAULT_KINDS: Final = (
     "kill",
     "power-cut",
+    "wipe",
+    "bit-flip",
+    "disk-full",
+    "sync-fail",
     "pause",
     "partition",
     "link",
@@ -33,6 +37,10 @@ class FaultSpec:
     kind        whom or what        undone by
     kill        targets             a start (memory is lost)
     power-cut   targets             a start; nobody is told of the end of connections
+    wipe        targets             a start, with an empty disk
+    bit-flip    targets             a start; one bit of what the disk had kept is turned over
+    disk-full   targets             room on the disk
+    sync-fail   targets             a start, if a sync failed: the next one does
     pause       targets             a resume
     partition   groups, mode        a heal
     link        source -> target    a heal; with the fields of a link rule, cut included

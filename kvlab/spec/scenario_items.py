@@ -52,6 +52,10 @@ KEYS_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "kill": ("at", "for", "kind", "targets"),
         "power-cut": ("at", "for", "kind", "targets"),
+        "wipe": ("at", "for", "kind", "targets"),
+        "bit-flip": ("at", "for", "kind", "targets"),
+        "disk-full": ("at", "for", "kind", "targets"),
+        "sync-fail": ("at", "for", "kind", "targets"),
         "pause": ("at", "for", "kind", "targets"),
         "partition": ("at", "for", "kind", "groups", "mode"),
         "link": (

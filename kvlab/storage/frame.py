@@ -76,6 +76,11 @@ def position_of(segment: int, offset: int) -> int:
     return segment << OFFSET_BITS | offset
 
 
+def place_of(position: int) -> tuple[int, int]:
+    """Return the segment and the offset in it that a position stands for."""
+    return position >> OFFSET_BITS, position & ((1 << OFFSET_BITS) - 1)
+
+
 def encode_header(header: Header) -> bytes:
     """Return the first bytes of a file."""
     data = _FILE.pack(_FILE_MAGIC, header.segment, header.identity, header.before, header.salt)

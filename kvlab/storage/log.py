@@ -76,6 +76,7 @@ class Log:
     ) -> None:
         self.segment = segment  # the one that is being filled, or the next one to be made
         self.synced = position_of(segment, 0)
+        self.told = 0  # what the last frame says was durable: damage before that will be noticed
         self.failed: DiskFailedError | None = None
         self.reserve_bytes = RESERVE_BYTES
         self.bytes_since_snapshot = size
@@ -117,6 +118,7 @@ class Log:
         except DiskFailedError as error:
             self.failed = error
             raise
+        self.told = self.synced
         self.bytes_since_snapshot += FRAME_BYTES + len(payload)
         return self.position
 

@@ -29,11 +29,11 @@ from kvlab.rng import Rng
 from kvlab.storage.disk import Disk
 from kvlab.storage.frame import (
     HEADER_BYTES,
-    OFFSET_BITS,
     Bad,
     Frame,
     Header,
     parse_header,
+    place_of,
     position_of,
     scan,
 )
@@ -190,7 +190,7 @@ class _Reading:
     def _sync(self, cut: int | None = None) -> None:
         """Make durable what may not be: a process that was killed leaves it to the system."""
         names = self._disk.names()
-        for number in range(max(1, self._synced >> OFFSET_BITS), self.last + 1):
+        for number in range(max(1, place_of(self._synced)[0]), self.last + 1):
             if segment_name(number) not in names:
                 continue
             file = self._disk.open(segment_name(number))

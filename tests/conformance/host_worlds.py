@@ -136,8 +136,8 @@ class Real(Lives):
     def now_us(self) -> int:
         return time.monotonic_ns() // 1000
 
-    def start(self) -> None:
-        self._node = self._cluster.start(NODE, port=self._port).wait_ready()
+    def start(self, *flags: str) -> None:
+        self._node = self._cluster.start(NODE, *flags, port=self._port).wait_ready()
         self._port = self._node.port
 
     def kill(self) -> None:
@@ -205,12 +205,13 @@ class Simulated(Lives):
     def now_us(self) -> int:
         return self._clock.now_us
 
-    def start(self) -> None:
+    def start(self, sync: str = "memory") -> None:
         self._host.start(
             lambda boot: Settings(
                 id=NODE, cluster="kvlab", address=NODE, client_address=NODE, boot=boot
             ),
             (),
+            sync=sync,
         )
 
     def kill(self) -> None:

@@ -301,3 +301,43 @@ def test_a_range_that_shrinks_is_compared_again_after_a_lost_link_and_then_done(
 
     assert world.nodes["server2"].state.left
     assert world.holders("k")["server1"] == "v"
+
+
+def test_a_comparison_that_gave_way_to_another_says_nothing_any_more() -> None:
+    # rotting 1038: a range that was ready was being compared again, a link came back, and its answer
+    # ended the pull that had taken its place.
+    world = World(4)
+    server4, [index] = world.nodes["server4"], _ranges_of(world, "server4")[:1]
+    transfers, donor = server4.transfers, world.nodes["server4"].state.links["server1"]
+    transfers._ready.add(index)
+    assert transfers.compare(index, "server1")
+    transfers.advance()
+    [asked] = transfers._asked
+
+    transfers.on_link_up(server4.state.links["server2"], was_known=False)
+    transfers.on_chunk(donor, asked, [], world.now_us, more=False)
+
+    assert index in transfers._pulls
+    assert not transfers._asked
+
+
+def test_what_a_node_may_not_have_kept_is_not_counted() -> None:
+    # rotting 52: a write counted this node's own copy, which its disk had refused.
+    world = World(3)
+    server1 = world.nodes["server1"]
+    world.cut = {("server2", "server1"), ("server3", "server1")}
+    write = world.submit("server1", Request("SET", "k", "v"))
+    world.collect()
+    read = world.submit("server1", Request("GET", "other"))
+    world.collect()
+
+    server1.quorum.give_up_writes()
+
+    assert [reply.code for reply in world.replies(write)] == ["UNKNOWN"]
+    assert read.pending == 1
+
+
+def _ranges_of(world: World, name: str) -> list[int]:
+    current = world.nodes[name].state.map
+    assert current is not None
+    return [index for index, place in enumerate(current.ranges) if name in place.replicas]

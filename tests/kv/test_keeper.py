@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from world import START_US
 
 from kvlab.kv.keeper import Keeper, Policy, life_of
@@ -18,6 +19,7 @@ from kvlab.storage.journal import Saved
 from kvlab.storage.log import identity_of
 from kvlab.storage.recovery import recover
 from kvlab.wire.json_lines import PlainRequest
+from kvlab.wire.peer import HELLO, Hello
 
 RANGES = 16
 
@@ -168,6 +170,67 @@ def test_without_room_a_turn_is_cut_and_writes_come_back_with_the_room() -> None
     kept.turn()
     kept.disk.power_cut(Rng(3))
     assert Kept(disk=kept.disk).value("k") == "after"
+
+
+def test_nobody_overtakes_those_who_wait_for_a_sync_that_fails() -> None:
+    # rotting 52: the log failed under a later turn first, and what was said then left before that.
+    kept = Kept()
+    kept.disk.faults.fail("sync")
+    kept.set("a", "k", "1")
+    assert kept.keeper.end_turn() == []
+    work = kept.keeper.take_work(kept.now_us)
+    assert work is not None
+    with pytest.raises(DiskFailedError) as failure:
+        work.run()
+
+    kept.set("b", "k", "2")
+    assert kept.keeper.end_turn() == []
+    assert sorted(kept.keeper.aborts) == ["a", "b"]
+    assert kept.keeper.work_done(work, failure.value) == []
+
+
+def test_writes_come_back_with_whatever_there_was_room_for() -> None:
+    # rotting 212: what else a node had to keep went well, and it never took writes again.
+    kept = Kept()
+    kept.disk.faults.limit_capacity(kept.disk.used_bytes)
+    while not kept.node.state.refusal:
+        kept.set("a", "k", "x" * 100_000)
+        kept.turn()
+    kept.disk.faults.heal()
+
+    kept.node.state.remember("votes", [])
+    kept.turn()
+
+    assert not kept.node.state.refusal
+
+
+def test_a_node_remembers_the_lives_of_its_peers() -> None:
+    # rotting 145: a founder without its data met only such as had been started again since, was told
+    # of no life before its own, and took itself for one that had never run.
+    kept = Kept()
+    hello = Hello(HELLO, "test", "server2", START_US, 1, RANGES, "server1", 0, "server2:1")
+    kept.node.link_up(hello, kept.now_us)
+    kept.turn()
+    kept.disk.kill()
+
+    again = Kept(disk=kept.disk)
+
+    assert again.node.hello("server2").known_boot == START_US
+    code, _ = again.node.why_refuse(replace(hello, boot=START_US - 1))
+    assert code == "old"
+
+
+def test_a_life_that_was_no_member_does_not_go_on() -> None:
+    # The same seed: killed before it was taken in again, it had forgotten that there was an earlier.
+    disk = Kept().disk
+    disk.kill()
+    member = Kept(disk=disk)
+    assert member.life
+    member.node.state.remember("map", [False, None])
+    member.turn()
+    disk.kill()
+
+    assert Kept(disk=disk).life == 0
 
 
 def test_a_log_that_has_grown_gives_way_to_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:

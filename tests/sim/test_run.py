@@ -94,6 +94,58 @@ def test_memory_is_lost_on_one_node_at_a_time() -> None:
     )
 
 
+def durable(*faults: FaultSpec, **changes) -> Outcome:
+    work = WorkloadSpec(operations=600, clients=3, keys=5, span_us=6 * SECOND_US)
+    return run(scenario(*faults, **{"nodes": 3, "sync": "always", "workload": work} | changes))
+
+
+def test_a_wiped_disk_is_filled_again_by_the_others() -> None:
+    wipe = FaultSpec(kind="wipe", at_us=2 * SECOND_US, for_us=SECOND_US // 20, targets="server2")
+    outcome = durable(wipe)
+
+    assert is_valid(outcome)
+    assert outcome.record.faults[0]["bit"]
+    assert "map: restart" in outcome.record.coverage, "it must not be taken for one with its data"
+
+
+def test_a_bit_that_turned_over_makes_a_node_begin_anew() -> None:
+    flip = FaultSpec(kind="bit-flip", at_us=3 * SECOND_US, for_us=SECOND_US, targets="server2")
+    outcome = durable(flip)
+
+    assert is_valid(outcome)
+    assert outcome.record.faults[0]["bit"]
+    assert "map: restart" in outcome.record.coverage
+
+
+def test_a_full_disk_refuses_writes_until_there_is_room() -> None:
+    full = FaultSpec(kind="disk-full", at_us=2 * SECOND_US, for_us=2 * SECOND_US, targets="server2")
+    outcome = durable(full)
+
+    assert is_valid(outcome)
+    assert outcome.record.faults[0]["bit"]
+    assert b"READ_ONLY" in outcome.history
+    assert "map: restart" not in outcome.record.coverage
+
+
+def test_a_node_whose_disk_does_not_sync_keeps_its_word_and_is_started_again() -> None:
+    fail = FaultSpec(kind="sync-fail", at_us=2 * SECOND_US, for_us=SECOND_US, targets="server2")
+    outcome = durable(fail)
+
+    assert is_valid(outcome)
+    assert outcome.record.faults[0]["bit"]
+    assert b"READ_ONLY" in outcome.history
+    assert "map: restart" not in outcome.record.coverage, "it lost nothing that it had said"
+
+
+def test_a_fault_of_a_disk_needs_one() -> None:
+    wipe = FaultSpec(kind="wipe", at_us=1, for_us=1, targets="server1")
+    with pytest.raises(UsageError, match="wipe needs nodes that keep their data on disk"):
+        durable(wipe, sync="memory")
+    fail = FaultSpec(kind="sync-fail", at_us=1, for_us=1, targets="server1")
+    with pytest.raises(UsageError, match="sync-fail takes what was acknowledged"):
+        durable(fail, sync="interval")
+
+
 def test_a_run_whose_faults_did_nothing_is_unknown() -> None:
     kill = FaultSpec(kind="kill", at_us=SECOND_US, for_us=SECOND_US, targets="server1")
     outcome = run(scenario(kill, nodes=3, copies=1, r=1, w=1))

@@ -114,8 +114,8 @@ SAID = [
     ),
     "18: faults[2].mode is gently; write hold or reset",
     (
-        "19: faults[3].kind is explode; write kill, power-cut, pause, partition, link, reset, skew,"
-        " join or leave"
+        "19: faults[3].kind is explode; write kill, power-cut, wipe, bit-flip, disk-full,"
+        " sync-fail, pause, partition, link, reset, skew, join or leave"
     ),
     "20: faults[4].cut is 1; write true or false",
     "20: faults[4].connect is never; write accept, refuse or hang",
