@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _CONTROLS = (
-    *("map", "join", "leave", "ready", "put", "digests"),
+    *("map", "join", "leave", "ready", "agree", "put", "digests"),
     *("pull", "chunk", "more", "fetch", "records", "wait"),
 )
 _CHANGES = ("join", "leave", "restart", "commit", "abort")
@@ -16,9 +16,11 @@ _COUNTERS = (
     *("degraded", "quorum_failures", "fence_refusals", "reissued_writes", "read_repairs"),
     *("catch_up_records", "exchanges"),
 )
+_DISKS = ("clean", "torn tail", "damage")
 _REPLIES = (
     *("get ok", "get ok degraded", "get NOT_FOUND", "get UNAVAILABLE", "get timeout"),
     *("set ok", "set ok degraded", "set UNAVAILABLE", "set UNKNOWN", "set timeout"),
+    "set READ_ONLY",
     *("delete ok", "delete ok degraded", "delete NOT_FOUND", "delete UNAVAILABLE"),
     *("delete UNKNOWN", "delete timeout", "set connection lost"),
 )
@@ -27,6 +29,7 @@ STATES = (
     *(f"control: {one}" for one in _CONTROLS),
     *(f"map: {one}" for one in _CHANGES),
     *(f"counter: {one}" for one in _COUNTERS),
+    *(f"disk: {one}" for one in _DISKS),
     *(f"reply: {one}" for one in _REPLIES),
 )
 

@@ -25,13 +25,29 @@ from kvlab.sim.stress import (
     rotting,
     skewed,
     split,
+    strangers,
     two_drivers,
+    voters,
 )
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 PRESSED_SHARE = 0.3  # of seeds press on one thing
-_PRESSED = (dense, falling, lossy, moving, parted, rotting, skewed, split, two_drivers)
+_PRESSED = (
+    *(
+        dense,
+        falling,
+        lossy,
+        moving,
+        parted,
+        rotting,
+        skewed,
+        split,
+        strangers,
+        two_drivers,
+        voters,
+    ),
+)
 # How long a node that loses its memory is down at least where clocks step: longer than they do, so that
 # the next life of a node is always the later one.
 DOWN_US_MIN = SECOND_US // 2
@@ -64,6 +80,8 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
     span_us = time_us * 2 // 3 - FIRST_US
     sync = rng.choice(("memory", "memory", "memory", "always", "interval", "os"))
     operations = rng.choice((100, 200, 400, 1000))
+    # Large ones, so that a range does not fit into one message; few, as each is written many times.
+    value_bytes = rng.choice((16, 16, 16, 100_000)) if operations <= 200 else 16
     safe = _safe_kills(names, copies, sync)
     faults = _faults(
         rng.child("faults"),
@@ -94,6 +112,7 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
             get=get,
             set=put,
             delete=delete,
+            value_bytes=value_bytes,
         ),
         faults=faults,
         time_us=time_us,

@@ -132,7 +132,8 @@ class Host:
         recovery.log.reserve_bytes = RESERVE_BYTES
         machine = f"up {self.disk.counts.power_cuts}"
         boot = life_of(saved, recovery, policy=policy, machine=machine) or now_us
-        self._watch.saw("disk: torn tail" if recovery.torn_bytes else "disk: clean")
+        found = "damage" if recovery.damage else "torn tail" if recovery.torn_bytes else "clean"
+        self._watch.saw(f"disk: {found}")
         node = WatchedNode(settings(boot), now_us, self._watch, saved)
         return node, Keeper(
             node, recovery, saved.meta, policy=policy, machine=machine, interval_us=INTERVAL_US

@@ -21,13 +21,25 @@ from kvlab.kv.exchange import Exchange
 from kvlab.kv.group import Group, Route
 from kvlab.kv.keeper import Keeper
 from kvlab.kv.membership import Membership
+from kvlab.kv.node import Node
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
 from kvlab.kv.transfer import Transfers
 from kvlab.kv.version import Clock
 from kvlab.sim import sins
 from kvlab.sim.draw import draw
-from kvlab.sim.stress import falling, lossy, moving, parted, skewed, split, two_drivers
+from kvlab.sim.stress import (
+    falling,
+    lossy,
+    moving,
+    parted,
+    rotting,
+    skewed,
+    split,
+    strangers,
+    two_drivers,
+    voters,
+)
 from kvlab.spec.scenario import ScenarioSpec
 from kvlab.storage.memory import Table
 
@@ -176,6 +188,30 @@ _ALL = (
         ((Agreement, "_accept", sins.votes_for_all), (Agreement, "_prepare", sins.promises_all)),
         two_drivers,
         seeds_max=20,
+    ),
+    Mutant(
+        "promises-forgotten",
+        "A member that was started again has forgotten what it promised and voted for.",
+        ("owners",),
+        ((Agreement, "restore", sins.nothing_done),),
+        voters,
+        seeds_max=20,
+    ),
+    Mutant(
+        "lives-forgotten",
+        "A node that was started again has forgotten which lives of the others it had met.",
+        ("fresh", "lost", "converged"),
+        ((Node, "_remember_lives", sins.nothing_done),),
+        strangers,
+        seeds_max=40,
+    ),
+    Mutant(
+        "overtaken",
+        "Where the disk failed, replies leave before those that waited for it.",
+        ("answers",),
+        ((Keeper, "_cut_waiting", sins.nothing_done),),
+        rotting,
+        seeds_max=40,
     ),
     Mutant(
         "said-before-kept",

@@ -106,6 +106,22 @@ def lossy(seed: int) -> ScenarioSpec:
     )
 
 
+def strangers(seed: int) -> ScenarioSpec:
+    """Return a scenario like `lossy` on disks: one is wiped, and who knew its life is started again."""
+    spec, rng = lossy(seed), Rng(seed, "stress/strangers")
+    faults = []
+    for fault in spec.faults:
+        if fault.kind == "link":
+            faults.append(fault)
+            continue
+        faults.append(replace(fault, kind="wipe"))
+        for name in _names(spec):
+            if name != fault.targets:
+                at_us = fault.at_us + rng.randrange(20) * MS_US
+                faults.append(FaultSpec(kind="kill", at_us=at_us, for_us=30 * MS_US, targets=name))
+    return replace(spec, name=f"strangers-{seed}", sync="always", faults=_in_order(faults))
+
+
 def split(seed: int) -> ScenarioSpec:
     """Return a busy scenario where nodes fall into two parts, and each is asked to take a node in."""
     spec, rng = dense(seed), Rng(seed, "stress/splits")
@@ -207,6 +223,62 @@ def falling(seed: int) -> ScenarioSpec:
         workload=work,
         faults=_in_order(faults),
         time_us=time_us,
+    )
+
+
+def voters(seed: int) -> ScenarioSpec:
+    """Return a scenario where a driver is cut off as it is voted for, and its voters fall and rise."""
+    rng = Rng(seed, "stress/votes")
+    join_us = START_US + SECOND_US
+    # By then it was mostly promised what it asked for, and has votes that nobody knows of. Its words
+    # are long on their way, longest to the one that is to drive after it and must not vote.
+    cut_us = join_us + rng.randrange(400, 800) * MS_US
+    faults = [
+        *(
+            FaultSpec(
+                kind="link",
+                at_us=START_US,
+                for_us=cut_us - START_US,
+                source="server1",
+                target=name,
+                latency_us=latency * MS_US,
+            )
+            for name, latency in (
+                ("server2", 600),
+                ("server3", 130),
+                ("server4", 130),
+                ("server5", 130),
+            )
+        ),
+        FaultSpec(kind="join", at_us=join_us, targets="server6"),
+        FaultSpec(
+            kind="partition",
+            at_us=cut_us,
+            for_us=3 * SECOND_US,
+            groups="server1,server6 | server2,server3,server4,server5,server7",
+            mode="reset",
+        ),
+        # Another newcomer, so that what the others agree on is another map.
+        FaultSpec(kind="join", at_us=cut_us, targets="server7"),
+    ]
+    faults += [
+        FaultSpec(
+            kind="kill",
+            at_us=cut_us + rng.randrange(30) * MS_US,
+            for_us=rng.choice((30, 100)) * MS_US,
+            targets=name,
+        )
+        for name in ("server3", "server4", "server5")
+    ]
+    return replace(
+        dense(seed),
+        name=f"voters-{seed}",
+        nodes=5,
+        latency_us=20_000,
+        jitter_us=10_000,
+        sync="always",
+        fsync_us=rng.choice((0, 5, 20)) * MS_US,
+        faults=_in_order(faults),
     )
 
 

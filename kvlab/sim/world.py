@@ -228,6 +228,8 @@ class World:
             "why": "",
         }
         self.record.faults.append(line)
+        if self._exposed and not self._active and not self.why_restless():
+            self._exposed = False
         why = self._why_not(fault)
         if why:
             line["done"], line["why"] = False, why
@@ -259,8 +261,6 @@ class World:
         return ""
 
     def _why_not_lose(self, fault: Fault) -> str:
-        if self._exposed and not self.why_restless() and not self._active:
-            self._exposed = False
         if self._exposed:
             return "another node has lost its memory and not all is whole again"
         if len(fault.nodes) > 1:

@@ -198,6 +198,26 @@ def test_one_seed_is_one_history_to_the_byte() -> None:
     assert told[0] == told[1] == f"{here}\n"
 
 
+def test_one_seed_is_one_history_on_every_python() -> None:
+    """The history is written down here, so that a Python on which it is another is seen.
+
+    It is another too after a change of what nodes say or when: then, and only then, take the new one.
+    """
+    disks = {"nodes": 3, "sync": "always", "fsync_us": 5_000}
+    kill = FaultSpec(kind="power-cut", at_us=2 * SECOND_US, for_us=SECOND_US, targets="one")
+    join = FaultSpec(kind="join", at_us=3 * SECOND_US, targets="server4")
+    cut = FaultSpec(
+        kind="link", at_us=SECOND_US, for_us=SECOND_US, source="one", target="all", cut=True
+    )
+
+    histories = [run(scenario(cut, join)), run(scenario(kill, join, **disks))]
+
+    assert [hashlib.sha256(one.history).hexdigest()[:16] for one in histories] == HISTORIES
+
+
+HISTORIES = ["960b0d77285c15b7", "26f2b3b5507b02d7"]
+
+
 def test_chance_is_the_same_on_every_python() -> None:
     """What a seed draws is written down here, so that another Python that draws otherwise is seen."""
     rng = Rng(4711, "golden")
