@@ -125,10 +125,16 @@ class _Show:
         from kvlab.units import format_duration
 
         refilled = format_duration(value["refilled_us"])
-        out.say(
-            f"{value['node']} is back as pid {value['proof'].pid}; the others refilled its memory"
-            f" in {refilled}, and only then it counts as a replica again"
-        )
+        back = f"{value['node']} is back as pid {value['proof'].pid}"
+        if value["kept"]:
+            out.say(
+                f"{back} with the data on its disk; what it had missed was fetched in {refilled}"
+            )
+        else:
+            out.say(
+                f"{back}; the others refilled its memory in {refilled}, and only then it counts as"
+                " a replica again"
+            )
 
     def _split(self, value: dict[str, Any]) -> None:
         from kvlab.units import format_size

@@ -73,15 +73,27 @@ def start(
 
 
 def restart(
-    targets: Targets, *, file: File = DEFAULT_FILE, seed: Seed = None, json: Json = False
+    targets: Targets,
+    *,
+    rolling: Annotated[
+        bool,
+        typer.Option(
+            "--rolling",
+            help="One after the other; each waits until all copies are whole again.",
+        ),
+    ] = False,
+    file: File = DEFAULT_FILE,
+    seed: Seed = None,
+    json: Json = False,
 ) -> None:
     """Stop nodes gracefully and start them again.
 
     Examples:
       kvlab restart server2
+      kvlab restart all --rolling              under load, without losing a request
       kvlab restart one --seed 3
     """
-    _act("restart", targets, file=file, seed=seed, json=json)
+    _act("restart", targets, file=file, seed=seed, json=json, rolling=rolling)
     _next("kvlab status", json=json)
 
 
@@ -113,11 +125,14 @@ def resume(
     _next("kvlab status", json=json)
 
 
-def _act(verb: str, targets: list[str], *, file: Path, seed: int | None, json: bool) -> str:
+def _act(
+    verb: str, targets: list[str], *, file: Path, seed: int | None, json: bool, **more: Any
+) -> str:
     """Let the supervisor act, show its proof, and return the ids it chose as "a,b"."""
     from kvlab.report.status import proof_table
 
-    answer: dict[str, Any] = call(file, verb, {"targets": ",".join(targets), "seed": seed})
+    args = {"targets": ",".join(targets), "seed": seed, **more}
+    answer: dict[str, Any] = call(file, verb, args)
     if json:
         out.show_json(answer)
     else:

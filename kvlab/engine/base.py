@@ -41,6 +41,9 @@ class NodeStart:
     weight: float
     rack: str
     data_dir: str
+    """A folder that is the node's own."""
+    sync: str
+    """When that is synced: always, interval or os; memory: nothing is kept there."""
     log_level: str
 
 
@@ -78,6 +81,10 @@ class Engine(Protocol):
 
     def sees(self, status: dict[str, Any], others: frozenset[str]) -> bool:
         """Tell from a status whether the node is connected to all `others`."""
+        ...
+
+    def why_busy(self, node: str, status: dict[str, Any]) -> str:
+        """Say from its status what a node still has to receive, give or compare, or return ""."""
         ...
 
     async def leave(self, host: str, port: int, node: str) -> None:

@@ -47,6 +47,8 @@ class KvlabEngine:
             "ranges": start.ranges,
             "weight": start.weight,
             "rack": start.rack,
+            "data": "" if start.sync == "memory" else start.data_dir,
+            "sync": "always" if start.sync == "memory" else start.sync,
             "log_level": start.log_level,
         }
         return Program(entry=self.entry, payload=payload)
@@ -73,6 +75,13 @@ class KvlabEngine:
         """Tell whether all `others` are up in the node's eyes."""
         peers = status.get("peers", {})
         return all(peers.get(node) == "up" for node in others)
+
+    def why_busy(self, node: str, status: dict[str, Any]) -> str:
+        """Read the ranges that are not at rest."""
+        for field in ("moving", "giving", "comparing"):
+            if status.get(field):
+                return f"{node} is still {field} {status[field]} ranges"
+        return ""
 
     async def leave(self, host: str, port: int, node: str) -> None:
         """Send LEAVE for `node`."""

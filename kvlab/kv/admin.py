@@ -5,6 +5,7 @@ Each answer is a dict for the reply's `info`, or "CODE: sentence" for an error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kvlab.errors import UsageError
@@ -28,6 +29,8 @@ class Admin:
         self.transfers = transfers
         self.pid = 0  # the shell knows
         self.connections = 0  # of clients; the shell counts
+        self.loop_lag_us = 0  # how late the last tick was; the shell measures
+        self.disk: Callable[[], dict[str, Any]] = dict  # what the shell knows of the node's folder
         self._started_us = now_us
         self._verbs = {
             "PING": self._ping,
@@ -49,7 +52,15 @@ class Admin:
     def _ping(self, _request: Request, _now_us: int) -> Answer:
         return {"id": self.state.settings.id, "ready": self.membership.is_ready}
 
+    def why_unhealthy(self) -> str:
+        """Say why clients should not be sent here, or return ""."""
+        return "" if self.membership.is_ready else self.membership.starting()
+
     def _status(self, _request: Request, now_us: int) -> Answer:
+        return self.status(now_us)
+
+    def status(self, now_us: int) -> dict[str, Any]:
+        """Return what STATUS tells."""
         state = self.state
         members = state.map.members if state.map is not None else ()
         held = 0
@@ -63,7 +74,10 @@ class Admin:
             "pid": self.pid,
             "uptime_us": now_us - self._started_us,
             "ready": self.membership.is_ready,
-            "waits_for": "" if self.membership.is_ready else self.membership.starting(),
+            "waits_for": self.why_unhealthy(),
+            "refusal": state.refusal,
+            "loop_lag_us": self.loop_lag_us,
+            "disk": self.disk(),
             "keys": state.table.key_count,
             "bytes": state.table.byte_count,
             "connections": self.connections,
@@ -75,6 +89,7 @@ class Admin:
             "ranges": held,
             "moving": self.transfers.moving + len(self.transfers.ready),
             "giving": self.transfers.giving,
+            "comparing": self.transfers.comparing,
             "counters": dict(state.counters)
             | {"requests": state.requests, "skewed_clocks": state.clock.refused},
         }

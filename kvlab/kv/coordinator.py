@@ -106,7 +106,8 @@ class Coordinator:
         else:
             for request in items:
                 error = self._starting()
-                tell = failure(request.key, "UNAVAILABLE", error, batch.stamp, camel=camel)
+                code = state.why_no_routes
+                tell = failure(request.key, code, error, batch.stamp, camel=camel)
                 batch.replies.append(tell)
             batch.plain = False
         return batch
@@ -261,7 +262,7 @@ class Coordinator:
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
         if not self.state.routes:
-            return "UNAVAILABLE", self._starting()
+            return self.state.why_no_routes, self._starting()
         return "", ""
 
 

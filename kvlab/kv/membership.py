@@ -89,7 +89,7 @@ class Membership:
         writing to fewer replicas than there are.
         """
         state = self.state
-        if state.map is None or not self.is_member:
+        if state.map is None or not self.is_member or state.ending:
             return False
         for member in state.map.members:
             if member.id == state.settings.id:
@@ -146,6 +146,8 @@ class Membership:
         settings = self.state.settings
         if self.refused:
             return self.refused
+        if self.state.ending:
+            return "this node is ending; ask another one"
         if settings.initial and not self._returning:
             return (
                 f"this node is starting: it has met {len(self._met) + 1} of "

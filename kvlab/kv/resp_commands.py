@@ -172,7 +172,7 @@ def _problem(client: RespClient, keys: list[bytes], values: list[bytes] | None =
             return _too_large("value", value, VALUE_LIMIT_BYTES)
     node = client.node
     if not node.state.routes:
-        return failure("UNAVAILABLE", node.membership.starting())
+        return failure(node.state.why_no_routes, node.membership.starting())
     return b""
 
 

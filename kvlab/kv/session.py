@@ -19,10 +19,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from kvlab.kv import metrics
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch
 from kvlab.kv.node import Node
 from kvlab.kv.peering import NEVER_US
 from kvlab.kv.resp_client import RespClient
+from kvlab.wire.http import HttpReader, encode_reply
 from kvlab.wire.json_lines import JsonReader, PlainRequest, Refusal
 from kvlab.wire.resp import RespError
 from kvlab.wire.sniff import Protocol, sniff
@@ -31,11 +33,6 @@ BATCHES_MAX = 256  # batches under way per connection; beyond it nothing more is
 PARTIAL_US_MAX = 30_000_000  # an unfinished document may wait so long for its rest
 # For the shell: of replies that the transport has not taken. Beyond it, `pause_writing`.
 WRITE_BYTES_HIGH = 1024 * 1024
-
-_HTTP_ANSWER = (
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 46\r\n\r\n"
-    b"this is a kvlab node: send JSON lines or RESP\n"
-)
 
 
 class Held(NamedTuple):
@@ -66,6 +63,7 @@ class ClientSession:
     """
 
     __slots__ = (
+        "_http",
         "_json",
         "_node",
         "_resp",
@@ -97,6 +95,7 @@ class ClientSession:
         self._state = node.state
         self._json = False  # the first bytes were those of a client that speaks JSON
         self._resp: RespClient | None = None  # ... or RESP
+        self._http: HttpReader | None = None  # ... or a probe that speaks HTTP
         self._write_paused = False
         self._unheard = False  # reading was paused in the time that `deadline_us` ends
 
@@ -119,7 +118,7 @@ class ClientSession:
 
     def feed(self, data: bytes, now_us: int) -> bytes:
         """Take requests, or pieces of them; return the replies that can be written now."""
-        if not self._json and (self._resp is not None or not self._is_json(data, now_us)):
+        if not self._json and (self._is_other or not self._is_json(data, now_us)):
             return self._feed_other(data, now_us)
         if self.closing:
             return b""
@@ -147,6 +146,10 @@ class ClientSession:
         self.queue.clear()
         self.held.clear()
 
+    @property
+    def _is_other(self) -> bool:
+        return self._resp is not None or self._http is not None
+
     def _is_json(self, data: bytes, now_us: int) -> bool:
         """Look at the first bytes. Whatever is not another's business is the JSON reader's."""
         kind = sniff(data)
@@ -155,7 +158,9 @@ class ClientSession:
         elif kind is Protocol.PEER:
             self.peer_data = data
             self.stirred = True
-        elif kind is not Protocol.HTTP:
+        elif kind is Protocol.HTTP:
+            self._http = HttpReader()
+        else:
             self._json = True  # or rubbish, of which the reader says so
         return self._json
 
@@ -163,11 +168,18 @@ class ClientSession:
         """Take what is not JSON."""
         if self._resp is not None:
             return self._receive_resp(self._resp, data, now_us)
-        if self.peer_data or self.closing:
+        if self._http is None or self.closing:
             return b""
-        self._state.counters["bad_requests"] += 1
+        asked = self._http.feed(data)
+        if asked is None:
+            self._see_to_rest(now_us, waits=True, whole=False)
+            return b""
         self.closing = self.stirred = True
-        return _HTTP_ANSWER
+        self.deadline_us = NEVER_US
+        if isinstance(asked, int):
+            self._state.counters["bad_requests"] += 1
+            return encode_reply(asked, metrics.WHERE)
+        return metrics.answer(self._node.admin, *asked, now_us)
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -308,6 +320,8 @@ class ClientSession:
         self.closing = self.stirred = True
         self._state.counters["partial_timeouts"] += 1
         silence = f"then silence for {PARTIAL_US_MAX / 1e6:g} s"
+        if self._http is not None:
+            return b""
         if self._resp is not None:
             return self._submit(Held([RespError(f"half a request, {silence}")]), now_us)
         camel = self.reader.camel

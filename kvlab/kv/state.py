@@ -68,6 +68,7 @@ class State:
     shift: int = field(init=False)  # slot >> shift = range
     serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
+    ending: bool = False  # this process is about to end: it takes no requests any more
     refusal: str = ""  # why this node takes no writes, or ""
     rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py
 
@@ -136,6 +137,16 @@ class State:
         """The epoch that peers are told: 0 while this life is no member."""
         return self.epoch if self.serving else 0
 
+    @property
+    def why_no_routes(self) -> str:
+        """The code of the error that clients get while this node takes no requests."""
+        return "ENDING" if self.ending else "UNAVAILABLE"
+
+    def end_service(self) -> None:
+        """Take no more requests of clients. What was begun goes on, and what peers ask."""
+        self.ending = True
+        self.rebuild()
+
     def is_current(self, member: Member) -> bool:
         """Whether the life of a member that can be reached is the one that the map counts.
 
@@ -152,7 +163,7 @@ class State:
         if self.solo:
             self.table.forget_digests()  # a node alone writes past them
         self.solo = False
-        if self.map is None or not self.serving:
+        if self.map is None or not self.serving or self.ending:
             self.routes = []
             return
         up = {one.id: self.up[one.id] for one in self.map.members if self.is_current(one)}

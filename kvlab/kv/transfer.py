@@ -90,6 +90,11 @@ class Transfers:
         return sum(1 for pull in self._pulls.values() if not pull.catch_up)
 
     @property
+    def comparing(self) -> int:
+        """How many ranges are being compared with a peer that holds them too."""
+        return sum(1 for pull in self._pulls.values() if pull.catch_up) + len(self._catch_up)
+
+    @property
     def ready(self) -> list[int]:
         """Return the ranges that were pulled and are not yet this node's by the map."""
         return sorted(self._ready)

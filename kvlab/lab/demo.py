@@ -180,7 +180,10 @@ class Demo:
         await self._during(f"{node} dead")
         back = (await self.lab.act("start", node))[0]
         took_us = await self._settled()
-        self.report("restarted", {"proof": back, "node": node, "refilled_us": took_us})
+        kept = self.spec.storage.sync != "memory"
+        self.report(
+            "restarted", {"proof": back, "node": node, "refilled_us": took_us, "kept": kept}
+        )
 
     async def _partition(self) -> None:
         names = list(self.lab.members)
@@ -218,12 +221,13 @@ class Demo:
     # -- conditions -----------------------------------------------------------------------------
 
     async def _settled(self) -> int:
-        """Wait until no range moves any more; return how long it took."""
+        """Wait until no range moves or is compared any more; return how long it took."""
 
         async def at_rest() -> bool:
             infos = await self._ask_all("STATUS")
             maps = await self._newest_map()
-            moving = any(info["moving"] or info["giving"] for info in infos.values())
+            busy = ("moving", "giving", "comparing")
+            moving = any(info[what] for info in infos.values() for what in busy)
             joint = any(place["next"] is not None for place in maps["ranges"])
             return len(infos) == len(self.lab.members) and not moving and not joint
 

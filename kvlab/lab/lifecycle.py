@@ -192,6 +192,7 @@ class Lifecycle:
             weight=member.spec.weight,
             rack=member.spec.rack or "",
             data_dir=str(self._directory.node_data(member.id)),
+            sync=self.spec.storage.sync,
             log_level=self.spec.log.level,
         )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,16 @@ class StateDir:
                 f"cannot create {self.path}: {error.strerror}",
                 hint="kvlab keeps the state of a cluster beside its cluster.yaml",
             ) from error
+
+    def clear_data(self, node_id: str) -> None:
+        """Remove what an earlier node of this name kept. InfraError if that cannot be done."""
+        folder = self.node_data(node_id)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise InfraError(f"cannot empty {folder}: {error.strerror}") from error
 
     def forget(self) -> None:
         """Remove what only a running cluster has; logs, events and data stay."""

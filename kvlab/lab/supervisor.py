@@ -29,6 +29,7 @@ from kvlab.lab.membership import Membership
 from kvlab.lab.netfaults import NetFaults
 from kvlab.lab.nodefaults import NodeFaults, Proof
 from kvlab.lab.ports import Reservation
+from kvlab.lab.rolling import restart_in_turn
 from kvlab.lab.state import Lock, NodeRecord, StateDir, lock_owner
 from kvlab.rng import Rng, fresh_seed
 from kvlab.spec import ClusterSpec, NodeSpec
@@ -167,9 +168,19 @@ class Lab:
         act = self.nodes.verbs.get(verb)
         if act is None:
             raise UsageError(f"no verb is called {verb!r}")
-        rng = Rng(fresh_seed() if seed is None else seed, f"lab/{verb}")
-        chosen = resolve(targets, tuple(self.members), rng)
+        chosen = self._chosen(verb, targets, seed)
         return await _all([act(self.member(node)) for node in chosen])
+
+    async def restart_in_turn(
+        self, targets: str, seed: int | None = None, on_progress: Progress | None = None
+    ) -> list[Proof]:
+        """Restart the nodes selected one after the other, see `rolling`."""
+        chosen = self._chosen("restart", targets, seed)
+        return await restart_in_turn(self, chosen, on_progress or _silent)
+
+    def _chosen(self, verb: str, targets: str, seed: int | None) -> tuple[str, ...]:
+        rng = Rng(fresh_seed() if seed is None else seed, f"lab/{verb}")
+        return resolve(targets, tuple(self.members), rng)
 
     async def status(self) -> dict[str, Any]:
         """Return how every node is: the supervisor's view, the system's, and the node's own."""
@@ -196,7 +207,8 @@ class Lab:
         return member
 
     async def open(self, member: Member) -> None:
-        """Reserve the node's port and put its shim in front."""
+        """Reserve the node's port, put its shim in front, and see that it begins without data."""
+        self.directory.clear_data(member.id)
         member.reservation = Reservation(member.spec.host, member.spec.port, member.id)
         member.advertise = member.address
         if self._shims is not None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from kvlab.errors import UsageError
+from kvlab.lab.nodefaults import Proof
 from kvlab.lab.supervisor import Lab, Progress
 
 
@@ -20,10 +21,18 @@ class NoArgs(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TargetArgs(msgspec.Struct, forbid_unknown_fields=True):
-    """Arguments of kill, stop, start, restart, pause and resume."""
+    """Arguments of kill, stop, start, pause and resume."""
 
     targets: str
     seed: int | None = None
+
+
+class RestartArgs(msgspec.Struct, forbid_unknown_fields=True):
+    """Arguments of restart; `rolling`: one node after the other."""
+
+    targets: str
+    seed: int | None = None
+    rolling: bool = False
 
 
 class AddArgs(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,10 +83,19 @@ async def _status(lab: Lab, _args: NoArgs, _say: Progress) -> Result:
 
 def _node_verb(verb: str) -> Verb:
     async def act(lab: Lab, args: TargetArgs, _say: Progress) -> Result:
-        proof = await lab.act(verb, args.targets, args.seed)
-        return {"targets": [one.id for one in proof], "proof": msgspec.to_builtins(proof)}
+        return _proved(await lab.act(verb, args.targets, args.seed))
 
     return act
+
+
+async def _restart(lab: Lab, args: RestartArgs, say: Progress) -> Result:
+    if args.rolling:
+        return _proved(await lab.restart_in_turn(args.targets, args.seed, say))
+    return _proved(await lab.act("restart", args.targets, args.seed))
+
+
+def _proved(proof: list[Proof]) -> Result:
+    return {"targets": [one.id for one in proof], "proof": msgspec.to_builtins(proof)}
 
 
 async def _add(lab: Lab, args: AddArgs, say: Progress) -> Result:
@@ -123,10 +141,11 @@ async def _down(lab: Lab, _args: NoArgs, say: Progress) -> Result:
     return {"stopped": await lab.close()}
 
 
-NODE_VERBS: Final = ("kill", "stop", "start", "restart", "pause", "resume")
+NODE_VERBS: Final = ("kill", "stop", "start", "pause", "resume")
 VERBS: Final[dict[str, tuple[type[msgspec.Struct], Verb]]] = {
     "status": (NoArgs, _status),
     **{verb: (TargetArgs, _node_verb(verb)) for verb in NODE_VERBS},
+    "restart": (RestartArgs, _restart),
     "add": (AddArgs, _add),
     "remove": (RemoveArgs, _remove),
     "partition": (PartitionArgs, _partition),

@@ -51,6 +51,7 @@ from kvlab.live.client_rules import (
     connect_reason,
     failure,
     is_read_only,
+    is_turned_away,
     lost_reason,
     parse_addresses,
     worth_repeating,
@@ -201,8 +202,11 @@ class BlockingClient:
                 self.close()
                 raise
             else:
-                self._route.worked(line.address)
-                return None
+                if not (several and tries_left and is_turned_away(replies)):
+                    self._route.worked(line.address)
+                    return None
+                self.close()
+                self._route.failed(line.address, time.monotonic(), "is being stopped")
         raise AssertionError("the last try returns")
 
     def _failed(self, line: _Line, error: LinkError) -> None:

@@ -47,6 +47,7 @@ from kvlab.live.client_rules import (
     connect_reason,
     failure,
     is_read_only,
+    is_turned_away,
     parse_addresses,
     worth_repeating,
 )
@@ -185,7 +186,13 @@ class Client:
                 if arrived is not None:
                     arrived.extend(batch.replies)
                 return error
-            return batch.replies
+            tries_left -= 1
+            if not (several and tries_left and is_turned_away(batch.replies)):
+                return batch.replies
+            if self._link is link:
+                self._link = None
+                self._route.failed(link.address, loop.time(), "is being stopped")
+            link.retire(f"{link.address} is being stopped")
 
     async def _connected(self) -> Link:
         """Return a usable connection; callers that come meanwhile wait for the same attempt."""

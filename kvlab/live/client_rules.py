@@ -7,7 +7,8 @@ Invariants:
 1. `DefiniteError` is raised only when the operation certainly did not happen: nothing was sent, the
    node said so (every code but UNKNOWN), or the request reads only, so there was nothing to happen.
 2. `UncertainError` always carries the code UNKNOWN, and no `DefiniteError` does.
-3. A request is repeated only if no byte of it was sent, or if it reads only.
+3. A request is repeated only if no byte of it was sent, if it reads only, or if a node that is being
+   stopped has said that it did nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, TypeAlias
 
 from kvlab.errors import ClientError, DefiniteError, UncertainError, UsageError
 from kvlab.rng import Rng
+from kvlab.wire.json_lines import Reply
 
 DEFAULT_TIMEOUT_S: Final = 2.0
 DEFAULT_CONNECT_TIMEOUT_S: Final = 1.0
@@ -42,6 +44,7 @@ UNKNOWN: Final = "UNKNOWN"
 NOT_FOUND: Final = "NOT_FOUND"
 TIMEOUT: Final = "TIMEOUT"
 UNAVAILABLE: Final = "UNAVAILABLE"
+ENDING: Final = "ENDING"
 BUSY: Final = "BUSY"
 BAD_REPLY: Final = "BAD_REPLY"
 """The client's own code: the other side does not speak the protocol."""
@@ -52,6 +55,7 @@ _HINTS: Final = {
     "UNKNOWN": "read the key to see what is there",
     "TOO_LARGE": "a key may have 64kb and a value 8mb",
     "BUSY": "the node is full of requests; try again",
+    "ENDING": "that node is being stopped; ask another one",
     "READ_ONLY": "make room on the disk of that node, or ask another one",
     "BAD_TYPE": "this server does not know the request; is it a kvlab node?",
 }
@@ -230,6 +234,11 @@ def worth_repeating(error: LinkError, *, repeat: bool, several: bool) -> bool:
     if error.code == BUSY or (error.code == TIMEOUT and not (error.sent and several)):
         return False
     return repeat or not error.sent
+
+
+def is_turned_away(replies: Sequence[Reply]) -> bool:
+    """Say whether a node that is being stopped has done none of what it was asked."""
+    return bool(replies) and all(reply.code == ENDING for reply in replies)
 
 
 def lost_reason(address: Address, exc: Exception | None) -> str:

@@ -16,6 +16,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,6 +94,8 @@ class Keeping:
         self._abort = abort
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="disk")
+        self._policy = policy
+        self._syncs = self._sync_us = 0  # how many there were, and how long they took in all
         self._paused: dict[Any, None] = {}  # connections that are not read, until less is held
         self._keeper = Keeper(
             node,
@@ -106,6 +109,15 @@ class Keeping:
         if begun is not None:
             begun.run()
             self._keeper.log.end_sync(begun)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what STATUS tells of the folder."""
+        return {
+            "sync": self._policy,
+            "syncs": self._syncs,
+            "sync_us": self._sync_us,
+            "held_bytes": self.held_bytes,
+        }
 
     @property
     def is_busy(self) -> bool:
@@ -147,10 +159,13 @@ class Keeping:
             for connection in paused:
                 connection.resume_writing()
         while (work := keeper.take_work(self._now_us())) is not None:
+            began_us = self._now_us()
             waiting = self._loop.run_in_executor(self._threads, work.run)
-            waiting.add_done_callback(lambda future, work=work: self._done(work, future))  # type: ignore[misc]
+            waiting.add_done_callback(partial(self._done, work, began_us))
 
-    def _done(self, work: Work, future: asyncio.Future[None]) -> None:
+    def _done(self, work: Work, began_us: int, future: asyncio.Future[None]) -> None:
+        self._syncs += 1
+        self._sync_us += self._now_us() - began_us
         error = None
         if not future.cancelled() and (raised := future.exception()) is not None:
             error = DiskFailedError(str(raised))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 10_000
 BACKLOG = 1024
 DRAIN_SECONDS_MAX = 2.0
+DRAIN_QUIET_SECONDS = 0.1
 LEAVE_POLL_SECONDS = 0.05
 
 
@@ -76,6 +77,7 @@ class Server:
         if folder is not None:
             self.keeping = Keeping(self.node, folder, options.sync, self.now_us, _write, _abort)
             self.recovery = folder.recovery
+            self.node.admin.disk = self.keeping.figures
         self.node.admin.pid = os.getpid()
         self.node.state.log = self.log.info
         self.peers = Peers(self, options.join)
@@ -85,6 +87,7 @@ class Server:
         self._listener = listener
         self._server: asyncio.Server | None = None
         self._flush_due = False
+        self._tick_due = 0.0  # on the loop's clock
         self._refused_clients = 0
 
     def now_us(self) -> int:
@@ -101,7 +104,8 @@ class Server:
         if not self.options.join:
             self.node.membership.alone(self.now_us())
         self.peers.tick()
-        self._loop.call_later(TICK_US / 1e6, self._tick)
+        self._tick_due = self._loop.time() + TICK_US / 1e6
+        self._loop.call_at(self._tick_due, self._tick)
 
     async def run(self) -> None:
         """Serve until `stopping` is set or the node has left its cluster; then drain."""
@@ -109,13 +113,23 @@ class Server:
         await self._drain()
 
     async def _drain(self) -> None:
-        """Answer what was asked, then close everything."""
+        """Answer what was asked and turn away what comes yet, then close everything."""
         if self._server is not None:
             self._server.close()
-        deadline = self._loop.time() + DRAIN_SECONDS_MAX
-        while self._is_owing and self._loop.time() < deadline:
+        self.node.state.end_service()
+        # Clients learn of it from a refusal, which says that nothing was done. Whoever sends nothing
+        # for a while has gone elsewhere, or loses nothing when the connection ends.
+        now = self._loop.time()
+        deadline, quiet = now + DRAIN_SECONDS_MAX, now + DRAIN_QUIET_SECONDS
+        requests = self.node.state.requests
+        while self._is_owing or (self.clients and self._loop.time() < quiet):
+            if self._loop.time() >= deadline:
+                break
             self._flush()
             await asyncio.sleep(0.005)
+            if self.node.state.requests != requests:
+                requests = self.node.state.requests
+                quiet = self._loop.time() + DRAIN_QUIET_SECONDS
         for client in list(self.clients):
             client.transport.close()
         self.peers.close()
@@ -131,7 +145,10 @@ class Server:
         return any(client.session.busy for client in self.clients)
 
     def _tick(self) -> None:
-        self._loop.call_later(TICK_US / 1e6, self._tick)
+        now = self._loop.time()
+        self.node.admin.loop_lag_us = max(0, round((now - self._tick_due) * 1e6))
+        self._tick_due = now + TICK_US / 1e6
+        self._loop.call_at(self._tick_due, self._tick)
         node = self.node
         node.tick(self.now_us())
         if self.keeping is not None:

@@ -18,6 +18,7 @@ from kvlab.spec.cluster import (
     RestartPolicy,
     RestartSpec,
     StopSpec,
+    StorageSpec,
 )
 from kvlab.spec.cluster_file import parse_cluster
 
@@ -33,5 +34,6 @@ __all__ = [
     "RestartPolicy",
     "RestartSpec",
     "StopSpec",
+    "StorageSpec",
     "parse_cluster",
 ]

@@ -18,6 +18,7 @@ import yaml
 from kvlab.units import format_duration
 
 RestartPolicy = Literal["never", "on-failure", "always"]
+Sync = Literal["always", "interval", "os", "memory"]
 
 HOST_DEFAULT: Final = "127.0.0.1"
 NODE_NAME_DEFAULT: Final = "server{i}"
@@ -55,6 +56,15 @@ class ReplicationSpec:
     """Replicas that must answer a read; a majority of n if the file does not say."""
     w: int = 2
     """Replicas that must acknowledge a write; a majority of n if the file does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSpec:
+    """Where nodes keep their data."""
+
+    sync: Sync = "always"
+    """always: a write is acknowledged when the disk has it; interval: when the system has it, which
+    syncs ten times a second; os: the system syncs when it likes; memory: nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,8 @@ class ClusterSpec:
     """How many copies there are, and how many must answer."""
     ranges: int = 256
     """Into how many equal ranges the ring is cut; a power of two."""
+    storage: StorageSpec = field(default_factory=StorageSpec)
+    """Where nodes keep their data."""
     restart: RestartSpec = field(default_factory=RestartSpec)
     """What the supervisor does when a node's process ends by itself."""
     stop: StopSpec = field(default_factory=StopSpec)
@@ -182,6 +194,7 @@ class ClusterSpec:
                 "w": self.replication.w,
             },
             "ranges": self.ranges,
+            "storage": {"sync": self.storage.sync},
             "restart": {
                 "policy": self.restart.policy,
                 "backoff": [

@@ -21,6 +21,8 @@ from kvlab.spec.cluster import (
     RestartPolicy,
     RestartSpec,
     StopSpec,
+    StorageSpec,
+    Sync,
     quorum,
 )
 from kvlab.spec.cluster_nodes import NAME_ADVICE, is_name, read_nodes
@@ -37,6 +39,7 @@ OPEN_FILES_MAX: Final = 1 << 20
 SEED_MAX: Final = 2**63 - 1
 
 RESTART_POLICIES: Final = ("never", "on-failure", "always")
+SYNCS: Final = ("always", "interval", "os", "memory")
 STOP_SIGNALS: Final = ("TERM", "INT", "HUP", "QUIT", "KILL")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 ENGINES: Final = ("kvlab",)
@@ -71,6 +74,7 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
         seed=_seed(file),
         replication=read_replication(file, _DEFAULT.replication),
         ranges=read_ranges(file, _DEFAULT.ranges),
+        storage=_storage(file),
         restart=_restart(file),
         stop=_stop(file),
         ready=_ready(file),
@@ -142,6 +146,11 @@ def read_ranges(file: Section, default: int) -> int:
         return int(text)
     file.wrong("ranges", f"write a power of two from {RANGES_MIN} to {RANGES_MAX}, such as 256")
     return default
+
+
+def _storage(file: Section) -> StorageSpec:
+    section = file.section("storage", ("sync",), sample="{sync: always}")
+    return StorageSpec(sync=cast("Sync", section.choice("sync", _DEFAULT.storage.sync, SYNCS)))
 
 
 def _restart(file: Section) -> RestartSpec:

@@ -116,12 +116,20 @@ def test_a_wrong_request_gets_an_error_and_the_next_is_served(world):
     assert end.replies[2]["status"] == "SUCCESS"
 
 
-def test_another_protocol_is_told_what_this_is_and_ends(world):
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 404 "),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 "),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 "),
+    ],
+)
+def test_whoever_speaks_http_gets_one_answer_and_the_end(world, asked, answer):
     end = world.connect()
-    end.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    end.write(asked)
     world.wait_for(lambda: end.gone, "the end")
 
-    assert end.got.startswith(b"HTTP/1.1 400 ")
+    assert end.got.startswith(answer)
 
 
 def test_half_a_request_is_not_answered_and_its_client_may_leave(world):

@@ -1,4 +1,4 @@
-"""What a client sees of a node that keeps its data, asked of a real process and a simulated host alike."""
+"""What a client sees of a node that keeps its data, asked of a process and a simulated host alike."""
 
 from __future__ import annotations
 

@@ -252,3 +252,17 @@ def test_large_values_of_one_turn_travel_in_several_frames(world: World) -> None
     assert max(len(body) for data in wire for body in FrameReader().feed(data)) < 30_000_000
     world.run()
     assert [reply.status for reply in world.replies(batch)] == ["SUCCESS"] * 6
+
+
+def test_a_node_that_is_ending_turns_requests_away_and_ends_what_was_begun() -> None:
+    world = World(3)
+    server1 = world.nodes["server1"]
+    begun = world.submit("server1", Request("SET", "k", "v"))
+
+    server1.state.end_service()
+
+    [late] = world.ask("server1", Request("SET", "k", "late"))
+    assert (late.code, late.error) == ("ENDING", "this node is ending; ask another one")
+    assert [reply.status for reply in world.replies(begun)] == ["SUCCESS"]
+    assert not server1.membership.is_ready
+    assert world.set("server2", "k", "w", level="all").status == "SUCCESS", "it is a replica yet"

@@ -140,8 +140,10 @@ def test_a_peer_is_handed_on_with_what_it_said(alone: Client, size: int) -> None
 @pytest.mark.parametrize(
     ("first", "answer"),
     [
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
-        (b"POST / ", b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n"),
+        (b"POST / HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 Method Not Allowed\r\n"),
+        (b"GET /\xff HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n"),
+        (b"GET /" + bytes(9000), b"HTTP/1.1 431 Request Header Fields Too Large\r\n"),
         (b"POST\r\n", b"-ERR Protocol error: this is a kvlab node"),
     ],
 )
@@ -160,7 +162,8 @@ def test_a_browser_is_told_what_this_is_and_ends(
 
 
 def test_the_http_answer_is_as_long_as_it_says(alone: Client) -> None:
-    told = alone.session.feed(b"GET / HTTP/1.1\r\n\r\n", alone.world.now_us)
+    assert alone.session.feed(b"GET / HTTP/1.1\r\n", alone.world.now_us) == b""
+    told = alone.session.feed(b"\r\n", alone.world.now_us)
 
     head, body = told.split(b"\r\n\r\n")
     assert f"Content-Length: {len(body)}".encode() in head

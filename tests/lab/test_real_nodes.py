@@ -127,3 +127,21 @@ def test_a_node_carries_nothing_of_the_laboratory(tmp_path: Path) -> None:
     finally:
         with ControlClient(find_cluster(path)) as client:
             client.call("down")
+
+
+def test_a_node_that_was_killed_goes_on_with_its_data_and_a_new_cluster_with_none(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        async with Lab(parse_cluster(SPEC), tmp_path / "state") as lab:
+            await put(lab, "server1", "k", "v")
+            await lab.act("kill", "all")
+            await lab.act("start", "all")
+            assert await get(lab, "server3", "k") == "v"
+            status = await lab.engine.status(*lab.addresses["server1"], 5.0)
+            assert status["epoch"] == 1, "all are the members that they were"
+        async with Lab(parse_cluster(SPEC), tmp_path / "state") as lab:
+            status = await lab.engine.status(*lab.addresses["server1"], 5.0)
+            assert status["keys"] == 0
+
+    asyncio.run(scene())

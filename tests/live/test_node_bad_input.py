@@ -173,7 +173,7 @@ def test_http_is_told_what_this_is(node):
         wire.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = wire.rest()
     head, body = answer.split(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
+    assert head.startswith(b"HTTP/1.1 404 ")
     assert f"Content-Length: {len(body)}".encode() in head
     assert b"JSON lines" in body
     assert node.counters["bad_requests"] == 1

@@ -21,6 +21,7 @@ from kvlab.spec import (
     ReplicationSpec,
     RestartSpec,
     StopSpec,
+    StorageSpec,
     parse_cluster,
 )
 from kvlab.spec.cluster_nodes import SELECTORS
@@ -70,6 +71,7 @@ specs = st.builds(
     seed=st.none() | st.integers(0, 2**63 - 1),
     replication=replications(),
     ranges=st.integers(4, 12).map(lambda power: 1 << power),
+    storage=st.builds(StorageSpec, st.sampled_from(["always", "interval", "os", "memory"])),
     restart=restarts(),
     stop=st.builds(
         StopSpec,

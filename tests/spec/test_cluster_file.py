@@ -18,6 +18,7 @@ from kvlab.spec import (
     ReplicationSpec,
     RestartSpec,
     StopSpec,
+    StorageSpec,
     parse_cluster,
 )
 
@@ -46,6 +47,7 @@ def test_every_key_arrives_in_its_field():
         nodes: {count: 2, name: "n{i}", host: localhost, base_port: 9001}
         replication: {n: 5, r: 1, w: 4}
         ranges: 64
+        storage: {sync: os}
         restart: {policy: always, backoff: [50ms, 2s], max: 9, window: 1m}
         stop: {signal: sigint, grace: 0ms}
         ready: {timeout: 2.5s}
@@ -61,6 +63,7 @@ def test_every_key_arrives_in_its_field():
         nodes=(NodeSpec("n1", "127.0.0.1", 9001), NodeSpec("n2", "127.0.0.1", 9002)),
         replication=ReplicationSpec(n=5, r=1, w=4),
         ranges=64,
+        storage=StorageSpec("os"),
         restart=RestartSpec("always", 50_000, 2_000_000, 9, 60_000_000),
         stop=StopSpec("INT", 0),
         ready=ReadySpec(2_500_000),
@@ -180,10 +183,14 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
             "latency: 5ms",
             (
                 "latency is not a key here; the keys here are nodes, version, name, engine, seed,"
-                " replication, ranges, restart, stop, ready, network, limits, log"
+                " replication, ranges, storage, restart, stop, ready, network, limits, log"
             ),
         ),
         ("ranges: 0256", "ranges is 0256; write a power of two from 16 to 4096, such as 256"),
+        (
+            "storage: {sync: never}",
+            "storage.sync is never; write always, interval, os or memory",
+        ),
         ("seed: 1e3", "seed is 1e3; write a whole number from 0 to 9223372036854775807"),
         ("replication: {n: 99}", "replication.n is 99; write a whole number from 1 to 16"),
         ("log: {levle: info}", "log.levle is not a key here; did you mean level?"),

@@ -99,6 +99,7 @@ async def _fork(host: LocalHost, at: int, place: Reservation, folder: Path) -> C
         weight=1.0,
         rack=None,
         data_dir=str(folder),
+        sync="memory",  # as the servers beside it
         log_level="warning",
     )
     with place.listen() as listener:

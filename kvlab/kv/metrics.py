@@ -1,0 +1,105 @@
+"""What a node tells probes and scrapers: `/healthz` and `/metrics`, as text. It measures nothing.
+
+The format is Prometheus' text exposition, version 0.0.4. Everything in it is in STATUS too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kvlab.kv.admin import Admin
+from kvlab.wire.http import encode_reply
+
+KIND = "text/plain; version=0.0.4; charset=utf-8"
+US_PER_SECOND = 1_000_000
+WHERE = "this is a kvlab node: ask /metrics or /healthz, or send JSON lines or RESP\n"
+
+_GAUGES = {  # field of STATUS -> what it is
+    "epoch": "The epoch of the cluster map by which the node serves.",
+    "keys": "Records held, deleted ones that are still remembered left out.",
+    "bytes": "Bytes of keys and values held.",
+    "connections": "Connections of clients.",
+}
+_RANGES = {
+    "ranges": "held",
+    "moving": "moving",
+    "giving": "giving",
+    "comparing": "comparing",
+}
+COUNTERS = {
+    "requests": "Requests of clients.",
+    "degraded": "Operations answered by fewer replicas than wanted.",
+    "quorum_failures": "Groups of operations that did not get their quorum.",
+    "fence_refusals": "Groups refused because they were routed by an old map.",
+    "reissued_writes": "Writes that met a newer version and were written again above it.",
+    "read_repairs": "Records given to replicas that a read had found behind.",
+    "exchanges": "Ranges compared because their digests differed.",
+    "catch_up_records": "Records fetched by comparisons.",
+    "skewed_clocks": "Times of peers that were too far ahead to be followed.",
+    "bad_requests": "Requests that made no sense.",
+    "bad_frames": "Connections of peers that were ended for what they sent.",
+    "partial_timeouts": "Requests whose rest did not come.",
+    "refused_connections": "Connections turned away because there were too many.",
+    "resp_connections": "Connections that spoke RESP.",
+}
+
+
+def answer(admin: Admin, method: str, path: str, now_us: int) -> bytes:
+    """Return the reply to one request."""
+    head_only = method == "HEAD"
+    if method not in ("GET", "HEAD") or path not in ("/metrics", "/healthz"):
+        admin.state.counters["bad_requests"] += 1
+        return encode_reply(404 if method in ("GET", "HEAD") else 405, WHERE, head_only=head_only)
+    if path == "/metrics":
+        text = "".join(_lines(admin.status(now_us)))
+        return encode_reply(200, text, kind=KIND, head_only=head_only)
+    why = admin.why_unhealthy()
+    return encode_reply(503 if why else 200, f"{why or 'ok'}\n", head_only=head_only)
+
+
+def _lines(status: dict[str, Any]) -> Iterator[str]:
+    labels = f'{{id="{_escaped(status["id"])}",cluster="{_escaped(status["cluster"])}"}}'
+    yield from _metric("kvlab_info", "gauge", "Which node this is.", {labels: 1})
+    ready = {"": int(status["ready"])}
+    yield from _metric("kvlab_ready", "gauge", "Whether the node serves as it should.", ready)
+    writable = {"": int(not status["refusal"])}
+    yield from _metric("kvlab_writable", "gauge", "Whether the node takes writes.", writable)
+    uptime = {"": status["uptime_us"] / US_PER_SECOND}
+    yield from _metric("kvlab_uptime_seconds", "gauge", "Since the process began.", uptime)
+    for name, text in _GAUGES.items():
+        yield from _metric(f"kvlab_{name}", "gauge", text, {"": status[name]})
+    states = list(status["peers"].values())
+    peers = {f'{{state="{state}"}}': states.count(state) for state in ("up", "down")}
+    yield from _metric("kvlab_peers", "gauge", "Other members, by whether they are seen.", peers)
+    ranges = {f'{{state="{state}"}}': status[field] for field, state in _RANGES.items()}
+    yield from _metric("kvlab_ranges", "gauge", "Ranges of the ring, by what is done.", ranges)
+    counters = status["counters"]
+    for name in sorted({*COUNTERS, *counters}):
+        text = COUNTERS.get(name, "An event of the node.")
+        yield from _metric(f"kvlab_{name}_total", "counter", text, {"": counters.get(name, 0)})
+    lag = {"": status["loop_lag_us"] / US_PER_SECOND}
+    yield from _metric(
+        "kvlab_loop_lag_seconds", "gauge", "How late the last tick was: the node is busy.", lag
+    )
+    disk = status["disk"]
+    if disk:
+        seconds = {"": disk["sync_us"] / US_PER_SECOND}
+        yield from _metric("kvlab_disk_syncs_total", "counter", "Syncs.", {"": disk["syncs"]})
+        yield from _metric(
+            "kvlab_disk_sync_seconds_total", "counter", "Time that syncs took.", seconds
+        )
+        held = {"": disk["held_bytes"]}
+        yield from _metric(
+            "kvlab_disk_held_bytes", "gauge", "Replies and frames that wait for the disk.", held
+        )
+
+
+def _metric(name: str, kind: str, text: str, samples: Mapping[str, float]) -> Iterator[str]:
+    yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+    for labels, value in samples.items():
+        yield f"{name}{labels} {value}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
