@@ -74,7 +74,7 @@ class Coordinator:
         state = self.state
         batch = Batch(conn, self._stamp(now_us), camel=camel)
         state.requests += len(items)
-        general = not uniform or not state.routes
+        general = not uniform or not state.is_open
         each = iter(items)
         for item in each:
             if not general and isinstance(item, Request) and _is_plain(item):
@@ -97,7 +97,7 @@ class Coordinator:
             return self.alone.serve(items, now_us, camel=camel)
         state.requests += len(items)
         batch = Batch(conn, self._stamp(now_us), camel=camel)
-        if state.routes:
+        if state.is_open:
             each = iter(items)
             for request in each:
                 self._plain(batch, request, now_us)
@@ -106,7 +106,7 @@ class Coordinator:
         else:
             for request in items:
                 error = self._starting()
-                code = state.why_no_routes
+                code = state.why_closed
                 tell = failure(request.key, code, error, batch.stamp, camel=camel)
                 batch.replies.append(tell)
             batch.plain = False
@@ -261,8 +261,8 @@ class Coordinator:
             return "BAD_REQUEST", f'unknown level {request.level!r}; use "one", "quorum" or "all"'
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
-        if not self.state.routes:
-            return self.state.why_no_routes, self._starting()
+        if not self.state.is_open:
+            return self.state.why_closed, self._starting()
         return "", ""
 
 

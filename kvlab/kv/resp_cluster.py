@@ -42,7 +42,7 @@ def cluster(client: RespClient, batch: RespBatch, args: list[bytes], _now_us: in
         return bulk(mark_of(state.settings.id).encode())
     current = state.map
     if current is None:
-        return failure(client.node.state.why_no_routes, client.node.membership.starting())
+        return failure(client.node.state.why_closed, client.node.membership.starting())
     match word:
         case b"SLOTS":
             return encode(_slots(state, current), batch.protocol)

@@ -171,8 +171,8 @@ def _problem(client: RespClient, keys: list[bytes], values: list[bytes] | None =
         if len(value) > VALUE_LIMIT_BYTES:
             return _too_large("value", value, VALUE_LIMIT_BYTES)
     node = client.node
-    if not node.state.routes:
-        return failure(node.state.why_no_routes, node.membership.starting())
+    if not node.state.is_open:
+        return failure(node.state.why_closed, node.membership.starting())
     return b""
 
 

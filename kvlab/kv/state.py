@@ -68,6 +68,7 @@ class State:
     shift: int = field(init=False)  # slot >> shift = range
     serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
+    is_open: bool = False  # clients' requests are taken: there are routes, and it is not ending
     ending: bool = False  # this process is about to end: it takes no requests any more
     refusal: str = ""  # why this node takes no writes, or ""
     rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py
@@ -138,7 +139,7 @@ class State:
         return self.epoch if self.serving else 0
 
     @property
-    def why_no_routes(self) -> str:
+    def why_closed(self) -> str:
         """The code of the error that clients get while this node takes no requests."""
         return "ENDING" if self.ending else "UNAVAILABLE"
 
@@ -163,7 +164,8 @@ class State:
         if self.solo:
             self.table.forget_digests()  # a node alone writes past them
         self.solo = False
-        if self.map is None or not self.serving or self.ending:
+        self.is_open = False
+        if self.map is None or not self.serving:
             self.routes = []
             return
         up = {one.id: self.up[one.id] for one in self.map.members if self.is_current(one)}
@@ -180,7 +182,8 @@ class State:
                 )
             routes.append(route)
         self.routes = routes
-        self.solo = not self.refusal and all(route.solo for route in shared.values())
+        self.is_open = not self.ending
+        self.solo = self.is_open and not self.refusal and all(one.solo for one in shared.values())
 
 
 def _sets(current: ClusterMap) -> list[Places]:

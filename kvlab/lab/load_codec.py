@@ -14,6 +14,7 @@ from kvlab.workload.stream import Request
 
 SUCCESS_MARK: Final = b'"status":"SUCCESS"'
 MISSING_MARK: Final = b'"error":"Key does not exist"'
+ENDING: Final = "ENDING"  # the code of a node that is being stopped: go elsewhere
 
 _encode = msgspec.json.encode
 

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from kvlab.history import BAD_REPLY, MISSING
-from kvlab.lab.load_codec import MISSING_MARK, SUCCESS_MARK, Encoder, Reply, classify
+from kvlab.lab.load_codec import ENDING, MISSING_MARK, SUCCESS_MARK, Encoder, Reply, classify
 from kvlab.lab.load_engine import REPLY_BYTES_MAX, Engine, Lane, clock
 from kvlab.lab.load_plan import Address, LoadPlan
 from kvlab.workload.stream import batches
@@ -201,6 +201,8 @@ class FastLane(Lane):
                 engine.missing += kind == MISSING
             else:
                 engine.failed(kind, self.address.name)
+                if kind == ENDING:
+                    self.drain()
         return answered
 
 

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UNSET
 
 from kvlab.history import BAD_REPLY, MISSING, Event, EventType, Outcome
-from kvlab.lab.load_codec import Encoder, Reply, classify
+from kvlab.lab.load_codec import ENDING, Encoder, Reply, classify
 from kvlab.lab.load_engine import NS_PER_US, REPLY_BYTES_MAX, Engine, Lane, clock
 from kvlab.lab.load_history import HistoryLog
 from kvlab.lab.load_latency import LatencyRecorder
@@ -353,6 +353,7 @@ class TrackedLane(Lane):
         else:
             engine.failed(kind, self.address.name)
             flight.ok = False
+            self.draining |= kind == ENDING
         self._land(flight, outcome, now_ns)
 
     def _answered(self, pending: Pending, reply: Reply, *, missing: bool, now_ns: int) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 10_000
 BACKLOG = 1024
 DRAIN_SECONDS_MAX = 2.0
-DRAIN_QUIET_SECONDS = 0.1
+DRAIN_TELL_SECONDS = 0.1  # in which clients are turned away with a word
 LEAVE_POLL_SECONDS = 0.05
 
 
@@ -117,19 +117,15 @@ class Server:
         if self._server is not None:
             self._server.close()
         self.node.state.end_service()
-        # Clients learn of it from a refusal, which says that nothing was done. Whoever sends nothing
-        # for a while has gone elsewhere, or loses nothing when the connection ends.
+        # Clients learn of it by a refusal: nothing was done, and they can go elsewhere. Whoever
+        # goes on here loses its connection; whoever sends nothing loses nothing by that.
         now = self._loop.time()
-        deadline, quiet = now + DRAIN_SECONDS_MAX, now + DRAIN_QUIET_SECONDS
-        requests = self.node.state.requests
-        while self._is_owing or (self.clients and self._loop.time() < quiet):
-            if self._loop.time() >= deadline:
+        deadline, told = now + DRAIN_SECONDS_MAX, now + DRAIN_TELL_SECONDS
+        while self._loop.time() < deadline:
+            if not self._is_owing and (not self.clients or self._loop.time() >= told):
                 break
             self._flush()
             await asyncio.sleep(0.005)
-            if self.node.state.requests != requests:
-                requests = self.node.state.requests
-                quiet = self._loop.time() + DRAIN_QUIET_SECONDS
         for client in list(self.clients):
             client.transport.close()
         self.peers.close()
