@@ -52,7 +52,8 @@ class Plan:
     @property
     def moves(self) -> bool:
         """Whether ranges change hands."""
-        return self.loses_data or any(fault.kind in ("join", "leave") for fault in self.faults)
+        changes = any(fault.kind in ("join", "leave") for fault in self.faults)
+        return self.loses_data or changes or self.spec.dead_after_us > 0
 
     @property
     def promises(self) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ class NodeStart:
     read_quorum: int
     write_quorum: int
     ranges: int
+    dead_after_us: int
+    """A node that is away so long is replaced; 0: never."""
     weight: float
     rack: str
     data_dir: str

@@ -45,6 +45,7 @@ class KvlabEngine:
             "cluster": start.cluster,
             "replication": start.replication,
             "ranges": start.ranges,
+            "dead_after_us": start.dead_after_us,
             "weight": start.weight,
             "rack": start.rack,
             "data": "" if start.sync == "memory" else start.data_dir,

@@ -146,7 +146,7 @@ class Coordinator:
                     batch.fail(len(batch.replies) - 1, text, "BAD_REQUEST", NO_VALUE)
                     return
                 value = request.value
-        if self._is_open(batch, route, text, writes=value is not READ):
+        if self._is_open(batch, route, key, text, writes=value is not READ):
             group = self.quorum.group(route, now_us + state.settings.timeout_us)
             self._submit(group, batch, key, version, value)
 
@@ -157,7 +157,7 @@ class Coordinator:
         """
         state = self.state
         route = state.routes[slot_of(key) >> state.shift]
-        if self._is_open(batch, route, "", writes=value is not READ):
+        if self._is_open(batch, route, key, "", writes=value is not READ):
             version = 0 if value is READ else state.clock.next(now_us)
             group = self.quorum.group(route, now_us + state.settings.timeout_us)
             self._submit(group, batch, key, version, value)
@@ -167,12 +167,16 @@ class Coordinator:
         self.quorum.add(group, batch, len(batch.replies) - 1, key, version, value)
 
     def _is_open(
-        self, batch: Batch, route: Route, text: str, need: int = 1, *, writes: bool
+        self, batch: Batch, route: Route, key: bytes, text: str, need: int = 1, *, writes: bool
     ) -> bool:
         """Whether an operation can start; if not, its reply says why and that nothing happened."""
         if writes and self.state.refusal:
             error = f"this node takes no writes: {self.state.refusal}"
             batch.fail(len(batch.replies) - 1, text, "READ_ONLY", error)
+            return False
+        if key in self.state.doubtful:
+            error = f"this node may not have kept the key's last value: {self.state.refusal}"
+            batch.fail(len(batch.replies) - 1, text, "UNAVAILABLE", error)
             return False
         if route.reachable < need:
             error = f"{route.reachable} of {len(route.replicas)} replicas can be reached"
@@ -229,7 +233,7 @@ class Coordinator:
         need = _need(request, len(route.replicas))
         if request.meta:
             reply.node = state.settings.id
-        if not self._is_open(batch, route, key, need or 1, writes=request.type != "GET"):
+        if not self._is_open(batch, route, raw, key, need or 1, writes=request.type != "GET"):
             return
         timeout_us = request.timeout_ms * 1000 or state.settings.timeout_us
         if need or request.timeout_ms:

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from kvlab.errors import UsageError
@@ -28,7 +29,8 @@ class Driver:
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
         self._joins: dict[str, Wish] = {}  # by id
-        self._leaves: set[str] = set()
+        self._leaves: dict[str, bool] = {}  # by id; True: it is taken for dead
+        self._returns: set[str] = set()  # taken for dead, and back before others had its place
         self._ready: dict[tuple[int, str], int] = {}  # (range, member) -> its incarnation
         self._absent: dict[str, int] = {}  # joiner -> ticks without a link
 
@@ -36,9 +38,13 @@ class Driver:
         """Take a node in with the next change."""
         self._joins[wish.id] = wish
 
-    def ask_leave(self, member: str) -> None:
+    def ask_leave(self, member: str, *, dead: bool = False) -> None:
         """See a member out with the next change."""
-        self._leaves.add(member)
+        self._leaves.setdefault(member, dead)
+
+    def ask_back(self, member: str) -> None:
+        """Let a member that was taken for dead stay."""
+        self._returns.add(member)
 
     def note_ready(
         self, current: ClusterMap, member: str, incarnation: int, ranges: list[int]
@@ -57,13 +63,16 @@ class Driver:
         new = current
         for name in list(self._joins):
             new = self._attempt(new, grant, self._joins.pop(name))
-        for name in sorted(self._leaves):
+        for name, dead in sorted(self._leaves.items()):
             member = current.member(name)
             before = new
             if member is not None and not member.leaving:
-                new = self._attempt(new, change.leave, name)
+                new = self._attempt(new, partial(change.leave, dead=dead), name)
             if new is before:  # done, or refused; else kept until a map that says so is chosen
-                self._leaves.discard(name)
+                del self._leaves[name]
+        for name in sorted(self._returns):
+            new = self._attempt(new, change.abort, name)
+        self._returns.clear()
         if new is not current:
             self._forget_strangers(new)
         done = self._complete(new)

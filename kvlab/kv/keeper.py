@@ -20,6 +20,7 @@ Invariants:
    was said in that turn never leaves, and the node refuses writes until it can be.
 3. One sync of the log and one step of a snapshot are under way at most.
 4. After a sync that failed nothing is kept any more: the node refuses writes until it is started again.
+5. What may never be kept is not served: see `State.doubtful`.
 """
 
 from __future__ import annotations
@@ -102,8 +103,10 @@ class Keeper:
         self._interval_us = interval_us
         self._synced_us = 0  # when the last sync began
         self._turn: list[Said] = []
+        self._turn_is_lost = False  # a sync failed in it: what it brings may rest on what is gone
         self._waiting: deque[tuple[int, list[Said]]] = deque()  # (position, what was said)
         self._unsaved: list[Entry] = []  # that the disk had no room for
+        self._unsynced: deque[tuple[int, list[Entry]]] = deque()  # (position, what it is behind of)
         self._clock = int(meta.get("clock", 0))
         self._snapshot: Snapshot | None = None
         self._slices: Iterator[list[Entry]] | None = None
@@ -146,6 +149,9 @@ class Keeper:
                 self._refuse(error)
         if self._policy == "os":
             self.log.let_go()
+        if self._turn_is_lost:
+            self._turn_is_lost = False
+            self._cut(self._turn)
         turn, self._turn = self._turn, []
         if self._policy == "always" and not self.log.is_synced and self.log.failed is None:
             if turn:
@@ -162,16 +168,26 @@ class Keeper:
         self._meta.update((entry[1], entry[2]) for entry in entries if entry[0] == META)
         self._unsaved += entries
         self.log.append(self._unsaved)
+        if self._policy == "always":
+            self._unsynced.append((self.log.position, self._unsaved))
         self._unsaved = []
+        self._node.state.doubtful = frozenset()
         self._node.state.refuse("")
 
     def _refuse(self, error: DiskError) -> None:
         """Say nothing of this turn, and take no writes until there is room again."""
         self._node.state.refuse(error.message)
-        self._node.quorum.give_up_writes()
+        self._doubt()
         self._cut(self._turn)
         if self.log.failed is not None:
             self._cut_waiting()
+
+    def _doubt(self) -> None:
+        """Serve nothing of what may never be kept: a read of it could be taken back by a restart."""
+        entries = [entry for _, each in self._unsynced for entry in each] + self._unsaved
+        keys = [key for kind, flat, *_ in entries if kind == RECORDS for key in flat[::3]]
+        self._node.state.doubtful = frozenset(keys)
+        self._node.quorum.give_up_writes()
 
     def _cut_waiting(self) -> None:
         """Nothing that waits for the disk will ever leave."""
@@ -226,9 +242,12 @@ class Keeper:
         self.log.end_sync(work.sync, error)
         if error is not None:
             self._node.state.refuse(f"{error.message}; it must be started again")
-            self._node.quorum.give_up_writes()
+            self._doubt()
             self._cut_waiting()
+            self._turn_is_lost = True
             return []
+        while self._unsynced and self._unsynced[0][0] <= self.log.synced:
+            self._unsynced.popleft()
         ready: list[Said] = []
         while self._waiting and self._waiting[0][0] <= self.log.synced:
             ready += self._waiting.popleft()[1]

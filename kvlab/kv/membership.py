@@ -29,6 +29,7 @@ from kvlab.kv.driver import Driver
 from kvlab.kv.joining import parse_wish
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
+from kvlab.kv.suspicion import Suspicion
 from kvlab.ring import change
 from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.peer import Hello, encode_raw
@@ -47,6 +48,7 @@ class Membership:
         self.state = state
         self.changes: deque[dict[str, Any]] = deque(maxlen=CHANGES_MAX)
         self.refused = ""  # why the cluster will not have this node
+        self.is_replaced = False  # ... but another life of it, which begins without data
         self._on_map = on_map
         self.digest = ""  # of the present map
         self._met: set[str] = set()  # founding members met in this life
@@ -55,6 +57,7 @@ class Membership:
         self._restored = False  # this life began before this process
         self._orphan_ticks = 0
         self._driver = Driver(state.log_line)
+        self.suspicion = Suspicion(state)
         self.agreement = Agreement(state, self._chosen)
 
     # -- this node's own way in -----------------------------------------------------------------
@@ -183,8 +186,15 @@ class Membership:
                 self.refused = f"a newer life of {settings.id} has taken its place"
                 state.remember("life", 0)
         elif was_member:  # in this life: an earlier one that left is nothing to this one
-            state.left = True
             state.remember("life", 0)
+            before = old.member(settings.id) if old is not None else None
+            if before is not None and (
+                not settings.dead_after_ticks or (before.leaving and not before.dead)
+            ):
+                state.left = True
+            else:
+                self.refused = f"{settings.id} was away for so long that others took its place"
+                self.is_replaced = True
         for member in new.members:
             if member.id != settings.id:
                 state.link(member.id)
@@ -332,12 +342,19 @@ class Membership:
             self._ask_to_join()
             self._found_anew(now_us)
             return
-        if state.map is None or self.driver() != state.settings.id:
+        driver = self.driver()
+        self.suspicion.tick(driver)
+        if state.map is None or driver != state.settings.id:
             return
         reach = sum(
             1 for one in state.map.members if one.id in state.up or one.id == state.settings.id
         )
         if reach * 2 > len(state.map.members) and self.agreement.is_idle:
+            for name in self.suspicion.dead(state.map):
+                state.log(f"{name} was away for too long: others take its place")
+                self._driver.ask_leave(name, dead=True)
+            for name in self.suspicion.back(state.map):
+                self._driver.ask_back(name)
             new = self._driver.next_map(state.map, {*state.up, state.settings.id})
             if new is not state.map:
                 self.agreement.propose(new, now_us)

@@ -275,6 +275,8 @@ class Node:
             case ["refused", str(reason)]:
                 if not membership.is_member:
                     membership.refused = reason
+            case ["absent", list(flat)]:
+                membership.suspicion.on_absent(link, flat)
             case ["digests", int(epoch), list(digests)]:
                 self.exchange.on_digests(link, epoch, digests)
             case ["put", list(records)]:

@@ -11,7 +11,8 @@ The silent default answers are the acknowledgement alone; only what differs beco
                        nothing live here: (version, None)
                        a live value newer than the delete: (its version, READ), nothing is changed
     whole group        its sender's map is too old for one of its ranges: index STALE, version = epoch
-                       it writes and this node can keep nothing: index REFUSED
+                       it writes and this node can keep nothing, or reads what it may not have kept:
+                       index REFUSED
 
 Invariant: a group is applied whole or refused whole. A malformed one ends the link where it is met:
 what stands before it is kept, and its sender tells its clients UNKNOWN.
@@ -38,7 +39,9 @@ def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> Non
         if epoch < state.epoch and _is_fenced(state, epoch, ops):
             state.counters["fence_refusals"] += 1
             link.exceptions += (gid, STALE, state.epoch, None)
-        elif state.refusal and any(value is not READ for value in ops[2::3]):
+        elif (state.refusal and any(value is not READ for value in ops[2::3])) or (
+            state.doubtful and not state.doubtful.isdisjoint(ops[::3])
+        ):
             link.exceptions += (gid, REFUSED, 0, None)
         else:
             _apply(state, link, gid, ops)

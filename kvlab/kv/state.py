@@ -45,6 +45,7 @@ class Settings:
     initial: tuple[tuple[str, str], ...] = ()  # (id, address) of every founding member
     first_map: ClusterMap | None = None  # what founders begin with, where it was made for them
     timeout_us: int = 1_000_000  # of one client operation
+    dead_after_ticks: int = 0  # a member that is away so long is replaced; 0: never
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class State:
     is_open: bool = False  # clients' requests are taken: there are routes, and it is not ending
     ending: bool = False  # this process is about to end: it takes no requests any more
     refusal: str = ""  # why this node takes no writes, or ""
+    doubtful: frozenset[bytes] = frozenset()  # keys whose last value the disk may never have
     rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py
 
     def __post_init__(self) -> None:

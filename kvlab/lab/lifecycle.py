@@ -189,6 +189,7 @@ class Lifecycle:
             read_quorum=self.spec.replication.r,
             write_quorum=self.spec.replication.w,
             ranges=self.spec.ranges,
+            dead_after_us=self.spec.dead_after_us,
             weight=member.spec.weight,
             rack=member.spec.rack or "",
             data_dir=str(self._directory.node_data(member.id)),

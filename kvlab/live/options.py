@@ -14,10 +14,12 @@ from typing import Any
 
 from kvlab.errors import UsageError
 from kvlab.kv.keeper import Policy
+from kvlab.units import parse_duration
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ID_LENGTH_MAX = 64
 COPIES_MAX = 16
+DEAD_AFTER_US_MAX = 24 * 3600 * 1_000_000
 NAME_LENGTH_MAX = 64  # of a cluster and of a rack
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{ID_LENGTH_MAX - 1}}}")
 _PORT = re.compile("[0-9]{1,5}")
@@ -42,6 +44,7 @@ class NodeOptions:
     ranges: int = 256
     r: int = 0  # 0: a majority of `replication`
     w: int = 0
+    dead_after_us: int = 600_000_000  # 0: never
     weight: float = 1.0
     rack: str = ""
     data: str = ""  # a folder; "": in memory only
@@ -89,9 +92,20 @@ def parse(argv: Sequence[str]) -> NodeOptions:
     if given["advertise"]:
         split_address(given["advertise"], "--advertise")
     given["join"] = tuple(given["join"])
+    given["dead_after_us"] = _dead_after(given.pop("dead_after"))
     options = NodeOptions(host=host, port=port, initial=tuple(initial), **given)
     _check_numbers(options)
     return options
+
+
+def _dead_after(text: str) -> int:
+    try:
+        dead_after_us = parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"--dead-after: {error}", hint="write, e.g., 10m; 0s: never") from error
+    if not 0 <= dead_after_us <= DEAD_AFTER_US_MAX:
+        raise UsageError(f"--dead-after {text}: write 0s to 24h")
+    return dead_after_us
 
 
 def _check_id(flag: str, name: str) -> None:
@@ -157,6 +171,12 @@ def node_parser() -> argparse.ArgumentParser:
     add("--r", type=int, default=0, help="replicas that answer a read (a majority)")
     add("--w", type=int, default=0, help="replicas that confirm a write (a majority)")
     add("--ranges", type=int, default=256, help="ranges of the ring (256)")
+    add(
+        "--dead-after",
+        default="10m",
+        metavar="DURATION",
+        help="replace a node that is away so long; 0s: never (10m)",
+    )
     add("--weight", type=float, default=1.0, help="this node's share against the others' (1.0)")
     add("--rack", default="", help="copies of a range avoid sharing a rack")
     add("--data", default="", metavar="DIR", help="keep the data in this folder (memory only)")

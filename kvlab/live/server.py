@@ -62,6 +62,7 @@ class Server:
                 range_count=options.ranges,
                 r=options.r or majority,
                 w=options.w or majority,
+                dead_after_ticks=options.dead_after_us // TICK_US,
                 weight=options.weight,
                 rack=options.rack,
                 initial=options.initial,

@@ -112,15 +112,15 @@ def join(
     return _next(old, members, ranges, next_number=old.next_number + 1)
 
 
-def leave(old: ClusterMap, member_id: str) -> ClusterMap:
+def leave(old: ClusterMap, member_id: str, *, dead: bool = False) -> ClusterMap:
     """Return the map where the member is leaving and others take its ranges.
 
-    It holds them until `commit`. The same serves to replace a dead member.
+    It holds them until `commit`. `dead`: others replace it, as it was away for too long.
     """
     member = _known(old, member_id)
     if member.leaving:
         raise UsageError(f"{member_id} is leaving already")
-    members = _with(old.members, replace(member, leaving=True))
+    members = _with(old.members, replace(member, leaving=True, dead=dead))
     if all(one.leaving for one in members):
         raise UsageError(
             f"{member_id} is the last member that stays; it cannot leave",
@@ -134,7 +134,8 @@ def restart(old: ClusterMap, member_id: str, address: str, client_address: str =
 
     It gets a new number, so its versions never collide with those of its former life. It counts
     in no range until it is refilled. Ranges of which it was the only copy are lost, see
-    `lost_ranges`; they start again empty. A leaving member stays listed until the next `commit`.
+    `lost_ranges`; they start again empty. A leaving member stays listed until the next `commit`;
+    one that was taken for dead does not leave any more, and is due its fair share.
     """
     member = _known(old, member_id)
     fresh = replace(
@@ -143,11 +144,14 @@ def restart(old: ClusterMap, member_id: str, address: str, client_address: str =
         number=_take_number(old),
         address=address,
         client_address=client_address,
+        leaving=member.leaving and not member.dead,
+        dead=False,
     )
+    members = _with(old.members, fresh)
     ranges = tuple(_without_copy(state, member_id) for state in old.ranges)
-    return _next(
-        old, _with(old.members, fresh), ranges, next_number=old.next_number + 1, drop=False
-    )
+    if member.dead:
+        ranges = _aim(ranges, old.replication, members, old.targets())
+    return _next(old, members, ranges, next_number=old.next_number + 1, drop=False)
 
 
 def commit(old: ClusterMap, ranges: Iterable[int]) -> ClusterMap:
@@ -183,7 +187,7 @@ def abort(old: ClusterMap, member_id: str) -> ClusterMap:
     settled = any(member_id in state.replicas for state in old.ranges)
     if not member.leaving and settled and held == old.targets():
         raise UsageError(f"{member_id} is neither joining nor leaving; there is nothing to abort")
-    members = _with(old.members, replace(member, leaving=not member.leaving))
+    members = _with(old.members, replace(member, leaving=not member.leaving, dead=False))
     if all(one.leaving for one in members):
         raise UsageError(f"{member_id} is the last member that stays; its join cannot be undone")
     return _next(old, members, _aim(old.ranges, old.replication, members, held))

@@ -30,7 +30,8 @@ class Member:
     """One node as the map knows it; `address` ("host:port") is what its peers dial.
 
     `number` is unique among all members that ever were, and goes into versions. `incarnation`
-    grows when the node comes back without its data.
+    grows when the node comes back without its data. `dead`: it did not ask to leave; others take its
+    place because it was away for too long.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Member:
     weight: float = 1.0
     rack: str = ""
     leaving: bool = False
+    dead: bool = False
 
     def to_builtins(self) -> dict[str, Any]:
         """Return the member as a dict of str, int, float and bool."""
@@ -56,6 +58,7 @@ _MEMBER_FIELDS: dict[str, type] = {
     "weight": float,
     "rack": str,
     "leaving": bool,
+    "dead": bool,
 }
 _MEMBER_REQUIRED = ("id", "number", "address")
 
@@ -245,6 +248,8 @@ def _check_members(cluster_map: ClusterMap) -> None:
             raise ValueError(
                 f"member {one.id!r} has weight {one.weight}; a number above 0 is needed"
             )
+        if one.dead and not one.leaving:
+            raise ValueError(f"member {one.id!r} is dead and does not leave")
         if not one.address:
             raise ValueError(f"member {one.id!r} has no address")
         ids.add(one.id)

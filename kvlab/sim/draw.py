@@ -18,6 +18,7 @@ from kvlab.sim.stress import (
     MS_US,
     SKEW_US_MAX,
     dense,
+    dying,
     falling,
     lossy,
     moving,
@@ -34,19 +35,8 @@ from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 PRESSED_SHARE = 0.3  # of seeds press on one thing
 _PRESSED = (
-    *(
-        dense,
-        falling,
-        lossy,
-        moving,
-        parted,
-        rotting,
-        skewed,
-        split,
-        strangers,
-        two_drivers,
-        voters,
-    ),
+    *(dense, dying, falling, lossy, moving, parted, rotting, skewed, split, strangers),
+    *(two_drivers, voters),
 )
 # How long a node that loses its memory is down at least where clocks step: longer than they do, so that
 # the next life of a node is always the later one.
@@ -101,6 +91,7 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
         ranges=rng.choice((16, 16, 32, 64)),
         sync=sync,
         fsync_us=rng.choice((0, 0, 5, 40)) * MS_US if sync != "memory" else 0,
+        dead_after_us=rng.choice((0, 0, 0, 1, 2)) * SECOND_US if copies > 2 else 0,
         latency_us=rng.choice((100, 300, 300, 1000, 5000)),
         jitter_us=rng.choice((50, 200, 200, 1000)),
         clocks=_clocks(rng.child("clocks"), names),
@@ -176,7 +167,8 @@ def _faults(
         kinds = [kind for kind in kinds if kind != "disk"]
     if not kinds:
         return ()
-    found = []
+    found: list[FaultSpec] = []
+    leavers: set[str] = set()
     joined = len(names)
     # At least two: a single one may meet nothing, and then the run proves little. Few and short ones
     # where one node can stop a key: else next to nothing would succeed.
@@ -190,6 +182,11 @@ def _faults(
             fault = replace(fault, kind=rng.choice(disks))
         if fault.kind in KILLS and fault.kind not in safe:
             fault = replace(fault, kind=safe[0])
+        if fault.kind == "leave":
+            leavers.add(fault.targets)
+            if leavers >= set(names):  # clients know the founders only: one of them stays
+                leavers.discard(fault.targets)
+                continue
         found.append(fault)
     if any(fault.kind == "skew" for fault in found):
         found = [_down_for_long(fault) for fault in found]

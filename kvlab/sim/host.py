@@ -73,6 +73,7 @@ class Host:
         self.life: Life | None = None
         self.lives = 0
         self.ended_because = ""  # why the last life ended by itself
+        self.on_replaced: Callable[[str], None] = lambda _name: None
         self.missed = 0  # events that came while paused
         self._recovering = False  # a process has begun, and waits for its disk
         self._backlog: deque[tuple[Life | None, Callable[..., object], tuple[Any, ...]]] = deque()
@@ -262,7 +263,10 @@ class Host:
         self._dial()
         if not life.flush_due and self._has_news(life):
             self._flush()  # a tick is a loop turn of its own
-        if node.membership.refused:
+        if node.membership.is_replaced:
+            self._finish("")
+            self.on_replaced(self.name)
+        elif node.membership.refused:
             self._finish(node.membership.refused)
         elif node.state.left and not node.transfers.giving:
             self._finish("it has left the cluster")

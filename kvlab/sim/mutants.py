@@ -206,6 +206,14 @@ _ALL = (
         seeds_max=40,
     ),
     Mutant(
+        "read-and-gone",
+        "What the disk refused is read from memory, until a restart takes it back.",
+        ("linear",),
+        ((Keeper, "_doubt", sins.nothing_done),),
+        rotting,
+        seeds_max=40,
+    ),
+    Mutant(
         "overtaken",
         "Where the disk failed, replies leave before those that waited for it.",
         ("answers",),

@@ -106,6 +106,37 @@ def lossy(seed: int) -> ScenarioSpec:
     )
 
 
+def dying(seed: int) -> ScenarioSpec:
+    """Return a busy scenario of nodes that are away for so long that others take their place."""
+    spec, rng = dense(seed), Rng(seed, "stress/deaths")
+    spec = replace(spec, nodes=rng.choice((4, 5, 5, 6)))
+    names, faults = _names(spec), []
+    time_us = 14 * SECOND_US
+    for number in range(3):
+        at_us = START_US + number * 4 * SECOND_US + rng.randrange(SECOND_US)
+        # Some come back just when their place is being taken, or before that.
+        for_us = rng.choice((900, 1200, 1600, 2500, 4000)) * MS_US
+        name = rng.choice(names)
+        kind = rng.choice(("kill", "kill", "pause", "partition", "wipe"))
+        if kind == "partition":
+            groups = f"{name} | {','.join(one for one in names if one != name)}"
+            faults.append(
+                FaultSpec(kind=kind, at_us=at_us, for_us=for_us, groups=groups, mode="reset")
+            )
+        else:
+            faults.append(FaultSpec(kind=kind, at_us=at_us, for_us=for_us, targets=name))
+    work = replace(spec.workload, operations=800, span_us=time_us - START_US)
+    return replace(
+        spec,
+        name=f"dying-{seed}",
+        sync=rng.choice(("always", "always", "interval")),
+        dead_after_us=rng.choice((500, 1000, 1500)) * MS_US,
+        workload=replace(work, keys=rng.choice((4, 16, 64))),
+        faults=_in_order(faults),
+        time_us=time_us,
+    )
+
+
 def strangers(seed: int) -> ScenarioSpec:
     """Return a scenario like `lossy` on disks: one is wiped, and who knew its life is started again."""
     spec, rng = lossy(seed), Rng(seed, "stress/strangers")
@@ -285,10 +316,15 @@ def voters(seed: int) -> ScenarioSpec:
 def rotting(seed: int) -> ScenarioSpec:
     """Return a busy scenario of nodes whose disks fail: wiped, damaged, full, or not syncing."""
     spec, rng = falling(seed), Rng(seed, "stress/disks")
+    copies, majority = rng.choice(((1, 1), (3, 2), (3, 2)))
+    # With one copy nobody could give back what is lost; but what was read must stay.
+    kinds: tuple[str, ...] = ("wipe", "bit-flip", "disk-full", "sync-fail")
+    if copies == 1:
+        spec, kinds = replace(spec, nodes=rng.choice((1, 3))), kinds[2:]
     names = _names(spec)
     faults = [
         FaultSpec(
-            kind=rng.choice(("wipe", "bit-flip", "disk-full", "sync-fail")),
+            kind=rng.choice(kinds),
             at_us=START_US + number * 2 * SECOND_US + rng.randrange(SECOND_US),
             for_us=rng.choice((50, 400, 1600)) * MS_US,
             targets=rng.choice(names),
@@ -300,12 +336,12 @@ def rotting(seed: int) -> ScenarioSpec:
     return replace(
         spec,
         name=f"rotting-{seed}",
-        copies=3,
-        r=2,
-        w=2,
+        copies=copies,
+        r=majority,
+        w=majority,
         sync="always",
         workload=work,
-        faults=_in_order([*faults, *spec.faults[:2]]),
+        faults=_in_order(faults + [one for one in spec.faults[:2] if one.targets in names]),
         time_us=time_us,
     )
 

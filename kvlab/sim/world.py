@@ -19,7 +19,7 @@ from kvlab.experiment import Plan, Record
 from kvlab.fault.fault import DISK_KINDS, KILLS, LASTING, Fault, loses_data, rule_of
 from kvlab.fault.link import LinkRule
 from kvlab.history import Recorder
-from kvlab.kv.node import Node
+from kvlab.kv.node import TICK_US, Node
 from kvlab.kv.state import Settings
 from kvlab.rng import Rng
 from kvlab.sim.client import Client
@@ -154,6 +154,7 @@ class World:
             host = self.hosts[name] = Host(
                 name, self.clock, self.network, self.watch, self._rng.child(f"host/{name}")
             )
+            host.on_replaced = self._replaced
             host.disk.faults.slow_sync(self.plan.spec.fsync_us // 2, self.plan.spec.fsync_us // 2)
         return host
 
@@ -175,6 +176,7 @@ class World:
                 r=spec.r,
                 w=spec.w,
                 initial=self._initial if founder else (),
+                dead_after_ticks=spec.dead_after_us // TICK_US,
             )
 
         seeds = () if founder else tuple(f"{one}:1" for one in others)
@@ -185,6 +187,10 @@ class World:
             self.clock.after(RESTART_US, self._start_again, name)
             return
         self.note("start", name, f"life {host.lives}")
+
+    def _replaced(self, name: str) -> None:
+        """Start a node again that ended because others had taken its place, as supervisors do."""
+        self.clock.after(RESTART_US, self._start_again, name)
 
     def _start_again(self, name: str) -> None:
         """Start what could not start, unless something else keeps it down or has brought it up."""

@@ -155,6 +155,8 @@ class ClusterSpec:
     """How many copies there are, and how many must answer."""
     ranges: int = 256
     """Into how many equal ranges the ring is cut; a power of two."""
+    dead_after_us: int = 600_000_000
+    """How long a node may be away until others take its place; 0: for ever."""
     storage: StorageSpec = field(default_factory=StorageSpec)
     """Where nodes keep their data."""
     restart: RestartSpec = field(default_factory=RestartSpec)
@@ -194,6 +196,7 @@ class ClusterSpec:
                 "w": self.replication.w,
             },
             "ranges": self.ranges,
+            "dead_after": _duration(self.dead_after_us),
             "storage": {"sync": self.storage.sync},
             "restart": {
                 "policy": self.restart.policy,

@@ -49,7 +49,7 @@ _MS: Final = 1_000
 _SECOND: Final = 1_000_000
 _MINUTE: Final = 60 * _SECOND
 
-_KEYS: Final = tuple(ClusterSpec.__dataclass_fields__)
+_KEYS: Final = tuple(name.removesuffix("_us") for name in ClusterSpec.__dataclass_fields__)
 _DEFAULT: Final = ClusterSpec(nodes=())
 """What a file says that says nothing: where each reader below finds its defaults."""
 
@@ -74,6 +74,9 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
         seed=_seed(file),
         replication=read_replication(file, _DEFAULT.replication),
         ranges=read_ranges(file, _DEFAULT.ranges),
+        dead_after_us=file.duration(
+            "dead_after", _DEFAULT.dead_after_us, low_us=0, high_us=24 * 60 * _MINUTE
+        ),
         storage=_storage(file),
         restart=_restart(file),
         stop=_stop(file),

@@ -114,6 +114,7 @@ class ScenarioSpec:
     ranges: int = 16
     sync: str = "memory"  # where data is kept, and when it is synced: one of SYNCS
     fsync_us: int = 0  # that a disk takes for one sync, at most
+    dead_after_us: int = 0  # a member that is away so long is replaced by others; 0: never
     latency_us: int = 300  # of every link, each way
     jitter_us: int = 200
     clocks: dict[str, int] = field(default_factory=dict)  # node -> offset in microseconds

@@ -46,7 +46,7 @@ _MS: Final = 1_000
 _MINUTE: Final = 60 * SECOND_US
 _KEYS: Final = (
     *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
-    *("sync", "fsync"),
+    *("sync", "fsync", "dead_after"),
     *("time", "settle", "workload", "operations", "faults"),
 )
 _WORKLOAD_KEYS: Final = ("operations", "clients", "keys", "for", "timeout", "mix", "value")
@@ -90,6 +90,9 @@ def _scenario(file: Section) -> ScenarioSpec:
         ranges=read_ranges(file, _DEFAULT.ranges),
         sync=file.choice("sync", _DEFAULT.sync, SYNCS),
         fsync_us=file.duration("fsync", _DEFAULT.fsync_us, low_us=0, high_us=_MINUTE),
+        dead_after_us=file.duration(
+            "dead_after", _DEFAULT.dead_after_us, low_us=0, high_us=TIME_US_MAX
+        ),
         latency_us=network.duration("latency", _DEFAULT.latency_us, low_us=0, high_us=_MINUTE),
         jitter_us=network.duration("jitter", _DEFAULT.jitter_us, low_us=0, high_us=_MINUTE),
         clocks=_clocks(file),

@@ -177,7 +177,7 @@ def _boolean(value: bool) -> str:
 
 
 _NETWORK: Final = (("latency", "latency_us", _duration), ("jitter", "jitter_us", _duration))
-_DISK: Final = (("fsync", "fsync_us", _duration),)
+_DISK: Final = (("fsync", "fsync_us", _duration), ("dead_after", "dead_after_us", _duration))
 _TIMES: Final = (("time", "time_us", _duration), ("settle", "settle_us", _duration))
 _WORKLOAD: Final = (
     ("operations", "operations", str),

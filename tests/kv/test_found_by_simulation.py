@@ -337,6 +337,18 @@ def test_what_a_node_may_not_have_kept_is_not_counted() -> None:
     assert read.pending == 1
 
 
+def test_a_replica_does_not_tell_what_it_may_not_have_kept() -> None:
+    world = World(3)
+    world.set("server1", "k", "v")
+    world.nodes["server2"].state.doubtful = frozenset([b"k"])
+    world.nodes["server3"].state.doubtful = frozenset([b"k"])
+
+    [reply] = world.ask("server1", Request("GET", "k", level="quorum", timeout_ms=100))
+
+    assert reply.code == "UNAVAILABLE"
+    assert world.get("server1", "other") is None
+
+
 def _ranges_of(world: World, name: str) -> list[int]:
     current = world.nodes[name].state.map
     assert current is not None

@@ -18,7 +18,7 @@ from kvlab.storage.disk import DiskFailedError
 from kvlab.storage.journal import Saved
 from kvlab.storage.log import identity_of
 from kvlab.storage.recovery import recover
-from kvlab.wire.json_lines import PlainRequest
+from kvlab.wire.json_lines import PlainRequest, ReplyReader, Request
 from kvlab.wire.peer import HELLO, Hello
 
 RANGES = 16
@@ -142,9 +142,14 @@ def test_a_sync_that_fails_cuts_those_who_wait_and_the_node_only_reads() -> None
     assert kept.heard == []
     assert kept.keeper.aborts == ["a"]
     assert "started again" in kept.node.state.refusal
-    kept.keeper.say("b", b"a read")
+    # rotting 29: what was finished and not yet said when the sync failed; it may rest on what is gone.
+    kept.keeper.say("b", b"an acknowledgement")
     kept.turn()
-    assert kept.said_to == ["b"]
+    assert kept.heard == []
+    assert kept.keeper.aborts == ["a", "b"]
+    kept.keeper.say("c", b"a read")
+    kept.turn()
+    assert kept.said_to == ["c"]
 
 
 def test_without_room_a_turn_is_cut_and_writes_come_back_with_the_room() -> None:
@@ -187,6 +192,38 @@ def test_nobody_overtakes_those_who_wait_for_a_sync_that_fails() -> None:
     assert kept.keeper.end_turn() == []
     assert sorted(kept.keeper.aborts) == ["a", "b"]
     assert kept.keeper.work_done(work, failure.value) == []
+
+
+def test_what_the_disk_may_never_have_is_not_read() -> None:
+    # Swarm 4929, one copy: a value was read that a sync had failed to keep, and a restart took it back.
+    kept = Kept()
+    kept.set("a", "kept", "1")
+    kept.turn()
+    kept.disk.faults.fail("sync")
+    kept.set("a", "lost", "2")
+    kept.turn()
+
+    world_now = kept.now_us + 10
+    batch = kept.node.receive(None, [Request("GET", "lost"), Request("GET", "kept")], world_now)
+    lost, good = ReplyReader().feed(batch.encode())
+
+    assert (lost.code, lost.value) == ("UNAVAILABLE", "")
+    assert "may not have kept" in lost.error
+    assert (good.status, good.value) == ("SUCCESS", "1")
+
+
+def test_what_waits_for_room_is_read_again_when_there_is_some() -> None:
+    kept = Kept()
+    kept.disk.faults.limit_capacity(kept.disk.used_bytes)
+    while not kept.node.state.refusal:
+        kept.set("a", "k", "x" * 100_000)
+        kept.turn()
+    assert kept.node.state.doubtful == {b"k"}
+
+    kept.disk.faults.heal()
+    kept.keeper.tick()
+
+    assert not kept.node.state.doubtful
 
 
 def test_writes_come_back_with_whatever_there_was_room_for() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from kvlab.engine.jsonline import ask
-from kvlab.errors import ClientError
+from kvlab.errors import ClientError, InfraError
 from kvlab.lab.control import ControlClient
 from kvlab.lab.daemonize import start_daemon
 from kvlab.lab.state import find_cluster
@@ -143,5 +144,34 @@ def test_a_node_that_was_killed_goes_on_with_its_data_and_a_new_cluster_with_non
         async with Lab(parse_cluster(SPEC), tmp_path / "state") as lab:
             status = await lab.engine.status(*lab.addresses["server1"], 5.0)
             assert status["keys"] == 0
+
+    asyncio.run(scene())
+
+
+def test_a_node_that_is_away_for_too_long_is_replaced_and_begins_anew(tmp_path: Path) -> None:
+    async def scene() -> None:
+        spec = parse_cluster(SPEC.replace("nodes: 3", "nodes: 4") + "dead_after: 1s\n")
+        async with Lab(spec, tmp_path / "state") as lab:
+            for number in range(20):
+                await put(lab, "server1", f"key{number}", "v")
+            host, port = lab.addresses["server1"]
+            await lab.act("kill", "server3")
+
+            async def members() -> frozenset[str]:
+                return await lab.engine.members(host, port)
+
+            async with asyncio.timeout(20):
+                while "server3" in await members():  # noqa: ASYNC110 - no event tells of it
+                    await asyncio.sleep(0.05)
+            assert await get(lab, "server2", "key1") == "v"
+
+            # The life that was replaced ends, the supervisor starts the next, which is filled again.
+            with contextlib.suppress(InfraError):
+                await lab.act("start", "server3")
+            async with asyncio.timeout(20):
+                while "server3" not in await members():  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            log = lab.member("server3").log.read_text()
+            assert "others took its place" in log
 
     asyncio.run(scene())

@@ -71,6 +71,7 @@ specs = st.builds(
     seed=st.none() | st.integers(0, 2**63 - 1),
     replication=replications(),
     ranges=st.integers(4, 12).map(lambda power: 1 << power),
+    dead_after_us=st.integers(0, 24 * 60 * MINUTE_US),
     storage=st.builds(StorageSpec, st.sampled_from(["always", "interval", "os", "memory"])),
     restart=restarts(),
     stop=st.builds(
@@ -97,7 +98,9 @@ def test_a_resolved_spec_goes_through_json(spec):
 
 def test_a_resolved_spec_leaves_nothing_out():
     resolved = parse_cluster("nodes: 1").to_builtins()
-    assert set(resolved) == {field.name for field in dataclasses.fields(ClusterSpec)}
+    assert set(resolved) == {
+        field.name.removesuffix("_us") for field in dataclasses.fields(ClusterSpec)
+    }
 
 
 def test_node_ids_keep_the_order_of_the_file():
@@ -163,7 +166,7 @@ def test_the_example_shows_every_default_as_it_is():
     spec = parse_cluster(EXAMPLE)
     assert spec == ClusterSpec(nodes=spec.nodes, name="demo", seed=42)
     keys = {line.split(":")[0] for line in EXAMPLE.splitlines() if line[:1].isalpha()}
-    assert keys == {field.name for field in dataclasses.fields(ClusterSpec)}
+    assert keys == {field.name.removesuffix("_us") for field in dataclasses.fields(ClusterSpec)}
 
 
 def test_every_value_of_the_example_has_its_comment():

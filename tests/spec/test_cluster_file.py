@@ -47,6 +47,7 @@ def test_every_key_arrives_in_its_field():
         nodes: {count: 2, name: "n{i}", host: localhost, base_port: 9001}
         replication: {n: 5, r: 1, w: 4}
         ranges: 64
+        dead_after: 90s
         storage: {sync: os}
         restart: {policy: always, backoff: [50ms, 2s], max: 9, window: 1m}
         stop: {signal: sigint, grace: 0ms}
@@ -63,6 +64,7 @@ def test_every_key_arrives_in_its_field():
         nodes=(NodeSpec("n1", "127.0.0.1", 9001), NodeSpec("n2", "127.0.0.1", 9002)),
         replication=ReplicationSpec(n=5, r=1, w=4),
         ranges=64,
+        dead_after_us=90_000_000,
         storage=StorageSpec("os"),
         restart=RestartSpec("always", 50_000, 2_000_000, 9, 60_000_000),
         stop=StopSpec("INT", 0),
@@ -183,7 +185,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
             "latency: 5ms",
             (
                 "latency is not a key here; the keys here are nodes, version, name, engine, seed,"
-                " replication, ranges, storage, restart, stop, ready, network, limits, log"
+                " replication, ranges, dead_after, storage, restart, stop, ready, network, limits, log"
             ),
         ),
         ("ranges: 0256", "ranges is 0256; write a power of two from 16 to 4096, such as 256"),

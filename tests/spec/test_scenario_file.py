@@ -40,6 +40,7 @@ replication: {n: 5, r: 1, w: 4}
 ranges: 64
 sync: interval
 fsync: 5ms
+dead_after: 90s
 network: {latency: 1ms, jitter: 0ms}
 clocks: {server2: -120ms, server10: 5us}
 time: 10s
@@ -72,6 +73,7 @@ FULL_SPEC = ScenarioSpec(
     ranges=64,
     sync="interval",
     fsync_us=5 * MS,
+    dead_after_us=90 * S,
     latency_us=MS,
     jitter_us=0,
     clocks={"server2": -120 * MS, "server10": 5},

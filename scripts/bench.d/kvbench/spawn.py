@@ -96,6 +96,7 @@ async def _fork(host: LocalHost, at: int, place: Reservation, folder: Path) -> C
         read_quorum=1,
         write_quorum=1,
         ranges=256,
+        dead_after_us=0,
         weight=1.0,
         rack=None,
         data_dir=str(folder),
