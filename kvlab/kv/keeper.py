@@ -103,7 +103,6 @@ class Keeper:
         self._interval_us = interval_us
         self._synced_us = 0  # when the last sync began
         self._turn: list[Said] = []
-        self._turn_is_lost = False  # a sync failed in it: what it brings may rest on what is gone
         self._waiting: deque[tuple[int, list[Said]]] = deque()  # (position, what was said)
         self._unsaved: list[Entry] = []  # that the disk had no room for
         self._unsynced: deque[tuple[int, list[Entry]]] = deque()  # (position, what it is behind of)
@@ -149,9 +148,6 @@ class Keeper:
                 self._refuse(error)
         if self._policy == "os":
             self.log.let_go()
-        if self._turn_is_lost:
-            self._turn_is_lost = False
-            self._cut(self._turn)
         turn, self._turn = self._turn, []
         if self._policy == "always" and not self.log.is_synced and self.log.failed is None:
             if turn:
@@ -178,16 +174,18 @@ class Keeper:
         """Say nothing of this turn, and take no writes until there is room again."""
         self._node.state.refuse(error.message)
         self._doubt()
-        self._cut(self._turn)
         if self.log.failed is not None:
             self._cut_waiting()
 
     def _doubt(self) -> None:
-        """Serve nothing of what may never be kept: a read of it could be taken back by a restart."""
+        """Let nobody hear of what may never be kept, now or later: a restart could take it back."""
         entries = [entry for _, each in self._unsynced for entry in each] + self._unsaved
         keys = [key for kind, flat, *_ in entries if kind == RECORDS for key in flat[::3]]
         self._node.state.doubtful = frozenset(keys)
-        self._node.quorum.give_up_writes()
+        # A reply that is not made yet may count this node's copy, whoever else is asked.
+        conns = [batch.conn.conn for batch in self._node.quorum.under_way() if batch.conn]
+        self.aborts += dict.fromkeys(conn for conn in conns if conn is not None)
+        self._cut(self._turn)
 
     def _cut_waiting(self) -> None:
         """Nothing that waits for the disk will ever leave."""
@@ -244,7 +242,6 @@ class Keeper:
             self._node.state.refuse(f"{error.message}; it must be started again")
             self._doubt()
             self._cut_waiting()
-            self._turn_is_lost = True
             return []
         while self._unsynced and self._unsynced[0][0] <= self.log.synced:
             self._unsynced.popleft()

@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 from binascii import crc_hqx
+from collections.abc import Iterator
 from typing import Any
 
 from kvlab.kv.answer import Batch
@@ -205,11 +206,12 @@ class Quorum:
             if not group.done and group.deadline_us <= now_us:
                 self._settle(group)
 
-    def give_up_writes(self) -> None:
-        """End every group that writes: what this node held of it may not be kept."""
-        for group in [*self.open.values(), *self._turn]:
-            if not group.done and any(value is not READ for value in group.ops[2::3]):
-                self._fail(group)
+    def under_way(self) -> Iterator[Batch]:
+        """Yield every batch whose replies have not all left for its connection; some twice."""
+        for group in [*self.open.values(), *self._turn, *self._retry]:
+            for batch, _ in group.owners:
+                yield batch
+        yield from self.finished
 
     def _close(self, group: Group) -> None:
         """End a group that nobody will answer any more; let its reads repair what they saw."""

@@ -46,12 +46,13 @@ _COLUMNS = (
 
 
 def status_table(status: Mapping[str, Any]) -> Table:
-    """Show a supervisor's `status` answer: one row a node, then the active faults."""
+    """Show a supervisor's `status` answer: one row a node, then what nodes lack, and the faults."""
     nodes: Sequence[Mapping[str, Any]] = status["nodes"]
     return table(
         _headline(status, nodes),
         _COLUMNS,
         [_status_row(node) for node in nodes],
+        *_node_notes(nodes),
         *fault_notes(status.get("faults") or []),
     )
 
@@ -104,6 +105,18 @@ def proof_table(answer: Mapping[str, Any]) -> Table:
         Column("NOTE"),
     )
     return table("", columns, rows)
+
+
+def _node_notes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say why nodes take no writes, or do not serve yet. Servers by others may tell neither."""
+    notes = []
+    for node in nodes:
+        info = node.get("node") or {}
+        if info.get("waits_for"):
+            notes.append(f"{node['id']}: {info['waits_for']}")
+        if info.get("refusal"):
+            notes.append(f"{node['id']} takes no writes: {info['refusal']}")
+    return notes
 
 
 def _headline(status: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:

@@ -68,6 +68,11 @@ class ClientEnd:
         self._timer: Timer | None = None
         self._turn_due = False
 
+    @property
+    def conn(self) -> End:
+        """The end itself, as a peer's session has one."""
+        return self._end
+
     def opened(self, end: End) -> None:
         """An accepted connection is open from the start."""
 

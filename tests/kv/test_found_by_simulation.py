@@ -321,22 +321,6 @@ def test_a_comparison_that_gave_way_to_another_says_nothing_any_more() -> None:
     assert not transfers._asked
 
 
-def test_what_a_node_may_not_have_kept_is_not_counted() -> None:
-    # rotting 52: a write counted this node's own copy, which its disk had refused.
-    world = World(3)
-    server1 = world.nodes["server1"]
-    world.cut = {("server2", "server1"), ("server3", "server1")}
-    write = world.submit("server1", Request("SET", "k", "v"))
-    world.collect()
-    read = world.submit("server1", Request("GET", "other"))
-    world.collect()
-
-    server1.quorum.give_up_writes()
-
-    assert [reply.code for reply in world.replies(write)] == ["UNKNOWN"]
-    assert read.pending == 1
-
-
 def test_a_replica_does_not_tell_what_it_may_not_have_kept() -> None:
     world = World(3)
     world.set("server1", "k", "v")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec.structs import replace
 from world import START_US
 
+from kvlab.kv.answer import Batch
 from kvlab.kv.keeper import Keeper, Policy, life_of
 from kvlab.kv.node import Node
 from kvlab.kv.state import Settings
@@ -56,6 +59,13 @@ class Kept:
         self.now_us += 10
         request = PlainRequest("SET", key, value)
         self.keeper.say(who, self.node.serve_alone([request], self.now_us, camel=False))
+
+    def fill(self) -> None:
+        """Write until the disk, which has no room, has made the node refuse."""
+        self.disk.faults.limit_capacity(self.disk.used_bytes)
+        while not self.node.state.refusal:
+            self.set("a", "k", "x" * 100_000)
+            self.turn()
 
     def turn(self) -> None:
         """End the turn, and let the disk do what it is asked for until it has nothing to do."""
@@ -142,22 +152,34 @@ def test_a_sync_that_fails_cuts_those_who_wait_and_the_node_only_reads() -> None
     assert kept.heard == []
     assert kept.keeper.aborts == ["a"]
     assert "started again" in kept.node.state.refusal
-    # rotting 29: what was finished and not yet said when the sync failed; it may rest on what is gone.
+    kept.keeper.say("b", b"a read")
+    kept.turn()
+    assert kept.said_to == ["b"]
+
+
+def test_whoever_still_waits_for_a_reply_when_a_sync_fails_is_cut_too() -> None:
+    # rotting 29, swarm 301: a reply that was finished and not yet said, or that had a part of it done,
+    # left when the rest had ended.
+    kept = Kept()
+    kept.disk.faults.fail("sync")
+    kept.set("a", "k", "1")
+    assert kept.keeper.end_turn() == []
+    work = kept.keeper.take_work(kept.now_us)
+    assert work is not None
+    with pytest.raises(DiskFailedError) as failure:
+        work.run()
     kept.keeper.say("b", b"an acknowledgement")
-    kept.turn()
-    assert kept.heard == []
-    assert kept.keeper.aborts == ["a", "b"]
-    kept.keeper.say("c", b"a read")
-    kept.turn()
-    assert kept.said_to == ["c"]
+    kept.node.quorum.finished.append(Batch(SimpleNamespace(conn="c"), "", camel=False))
+
+    assert kept.keeper.work_done(work, failure.value) == []
+
+    assert sorted(kept.keeper.aborts) == ["a", "b", "c"]
+    assert kept.keeper.end_turn() == []
 
 
 def test_without_room_a_turn_is_cut_and_writes_come_back_with_the_room() -> None:
     kept = Kept()
-    kept.disk.faults.limit_capacity(kept.disk.used_bytes)
-    while not kept.node.state.refusal:
-        kept.set("a", "k", "x" * 100_000)
-        kept.turn()
+    kept.fill()
     assert kept.keeper.aborts == ["a"]
     assert not kept.node.state.solo, "the way past the check of writes is closed"
     for _ in range(5):
@@ -214,10 +236,7 @@ def test_what_the_disk_may_never_have_is_not_read() -> None:
 
 def test_what_waits_for_room_is_read_again_when_there_is_some() -> None:
     kept = Kept()
-    kept.disk.faults.limit_capacity(kept.disk.used_bytes)
-    while not kept.node.state.refusal:
-        kept.set("a", "k", "x" * 100_000)
-        kept.turn()
+    kept.fill()
     assert kept.node.state.doubtful == {b"k"}
 
     kept.disk.faults.heal()
@@ -229,10 +248,7 @@ def test_what_waits_for_room_is_read_again_when_there_is_some() -> None:
 def test_writes_come_back_with_whatever_there_was_room_for() -> None:
     # rotting 212: what else a node had to keep went well, and it never took writes again.
     kept = Kept()
-    kept.disk.faults.limit_capacity(kept.disk.used_bytes)
-    while not kept.node.state.refusal:
-        kept.set("a", "k", "x" * 100_000)
-        kept.turn()
+    kept.fill()
     kept.disk.faults.heal()
 
     kept.node.state.remember("votes", [])

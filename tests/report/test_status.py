@@ -79,3 +79,14 @@ NODE     BEFORE   AFTER    PID   TOOK  NOTE
 server2  running  crashed  102  2.1ms  signal 9 (SIGKILL)"""
 
     assert plain(proof_table(answer)) == expected
+
+
+def test_what_nodes_lack_stands_below_the_table() -> None:
+    status = copy.deepcopy(STATUS)
+    status["nodes"][0]["node"] |= {"refusal": "cannot append: no space left"}
+    status["nodes"][2]["node"] = INFO | {"ready": False, "waits_for": "this node is starting"}
+
+    assert plain(status_table(status)).splitlines()[-3:-1] == [
+        "server1 takes no writes: cannot append: no space left",
+        "server3: this node is starting",
+    ]
