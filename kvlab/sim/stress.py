@@ -324,7 +324,8 @@ def rotting(seed: int) -> ScenarioSpec:
     names = _names(spec)
     faults = [
         FaultSpec(
-            kind=rng.choice(kinds),
+            # A full disk may not be met, so that it must not be all there is.
+            kind=rng.choice(kinds) if number else kinds[-1],
             at_us=START_US + number * 2 * SECOND_US + rng.randrange(SECOND_US),
             for_us=rng.choice((50, 400, 1600)) * MS_US,
             targets=rng.choice(names),
