@@ -30,18 +30,21 @@ async def restart_in_turn(
     the nodes that are left are then not touched.
     """
     proofs: list[Proof] = []
-    await _whole(lab, chosen)
+    await wait_whole(lab, chosen)
     for place, node in enumerate(chosen):
         proof = await lab.nodes.restart(lab.member(node))
         proofs.append(proof)
         text = f"{node} runs again as pid {proof.pid} ({place + 1} of {len(chosen)})"
         on_progress({"stage": "restarted", "node": node, "text": text})
-        await _whole(lab, chosen[place + 1 :])
+        await wait_whole(lab, chosen[place + 1 :])
     return proofs
 
 
-async def _whole(lab: Lab, left: tuple[str, ...]) -> None:
-    """Wait until every node runs, sees all others, and holds all that it should."""
+async def wait_whole(lab: Lab, left: tuple[str, ...] = ()) -> None:
+    """Wait until every node runs, sees all others, and holds all that it should.
+
+    Raises UsageError if one does not run, InfraError after WHOLE_SECONDS_MAX; `left` is named then.
+    """
     absent = [one.id for one in lab.members.values() if not one.answers]
     if absent:
         raise UsageError(

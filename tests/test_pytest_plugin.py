@@ -1,0 +1,155 @@
+"""The pytest plugin, used as its users do: in a test session of its own, with real nodes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = "pytester"
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester) -> pytest.Pytester:
+    # The entry point of an installation that may be older than this tree is not asked for.
+    pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\n")
+    return pytester
+
+
+def _run(session: pytest.Pytester, text: str, *arguments: str) -> pytest.RunResult:
+    session.makepyfile(text)
+    plugin = () if _is_installed() else ("-p", "kvlab.pytest_plugin")
+    return session.runpytest_subprocess(*plugin, "-v", *arguments, timeout=100)
+
+
+def _is_installed() -> bool:
+    from importlib.metadata import entry_points
+
+    return any(one.name == "kvlab" for one in entry_points(group="pytest11"))
+
+
+def test_a_client_is_tested_against_each_fault(session: pytest.Pytester) -> None:
+    result = _run(
+        session,
+        """
+        import pytest
+
+        @pytest.mark.fault_matrix("none", "kill", "pause", "partition", "one-way", "slow", "restart")
+        def test_a_written_key_stays(kvlab_cluster, kvlab_fault):
+            mine = kvlab_cluster.client("server1", timeout=5)
+            mine.set("k", "before")
+            with kvlab_fault:
+                if kvlab_fault.name != "restart":
+                    assert mine.get("k") == "before"
+                    mine.set("k", "during")
+            assert kvlab_cluster.client("server2").get("k", level="all") in ("before", "during")
+        """,
+    )
+
+    result.assert_outcomes(passed=7)
+    assert _nodes_of(session) == []
+
+
+def test_a_cluster_serves_the_next_test_only_if_it_was_left_as_it_was(
+    session: pytest.Pytester,
+) -> None:
+    result = _run(
+        session,
+        """
+        import pytest
+
+        seen = []
+
+        def test_looks_only(kvlab_cluster):
+            seen.append(kvlab_cluster.directory)
+            assert kvlab_cluster.nodes == ["server1", "server2", "server3"]
+            assert len(kvlab_cluster.addresses) == 3
+
+        def test_gets_the_same_and_writes(kvlab_cluster):
+            assert kvlab_cluster.directory == seen[0]
+            kvlab_cluster.client().set("k", "v")
+
+        def test_gets_another_and_breaks_it(kvlab_cluster):
+            assert kvlab_cluster.directory != seen[0]
+            assert kvlab_cluster.client().get("k") is None
+            seen.append(kvlab_cluster.directory)
+            kvlab_cluster.kill("server2")
+
+        @pytest.mark.kvlab(nodes=2, replication={"n": 1}, network={"shims": False})
+        def test_gets_what_it_asks_for(kvlab_cluster):
+            assert kvlab_cluster.directory not in seen
+            assert kvlab_cluster.nodes == ["server1", "server2"]
+            assert kvlab_cluster.add() == "server3"
+            kvlab_cluster.remove("server3")
+            kvlab_cluster.wait_whole()
+        """,
+    )
+
+    result.assert_outcomes(passed=4)
+
+
+def test_a_failed_test_shows_what_the_nodes_said(session: pytest.Pytester) -> None:
+    result = _run(
+        session,
+        """
+        def test_fails(kvlab_cluster):
+            kvlab_cluster.kill("server2")
+            assert False
+        """,
+    )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*kvlab cluster*", "files: *", "server1 (running):", "*serving at*", "server2 (stopped):"]
+    )
+
+
+def test_an_async_test_may_use_it_too(session: pytest.Pytester) -> None:
+    result = _run(
+        session,
+        """
+        import asyncio
+
+        from kvlab.live.client import Client
+
+        def test_async(kvlab_cluster):
+            async def scene():
+                async with Client(kvlab_cluster.addresses) as client:
+                    await client.set("k", "v")
+                    kvlab_cluster.kill("server1")  # blocks this loop, not the laboratory's
+                    assert await client.get("k") == "v"
+
+            asyncio.run(scene())
+        """,
+    )
+
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "@pytest.mark.kvlab(nodes=0)\ndef test_it(kvlab_cluster): pass",
+            "*@pytest.mark.kvlab*nodes is 0; write a whole number from 1 to 100*",
+        ),
+        (
+            '@pytest.mark.fault_matrix("fire")\ndef test_it(kvlab_cluster, kvlab_fault): pass',
+            "*no fault is called 'fire'; there are none, kill, pause,*",
+        ),
+    ],
+)
+def test_a_wrong_marker_says_what_to_write(session: pytest.Pytester, text: str, said: str) -> None:
+    result = _run(session, f"import pytest\n\n{text}\n")
+
+    assert result.ret != 0
+    result.stdout.fnmatch_lines([said])
+
+
+def _nodes_of(session: pytest.Pytester) -> list[int]:
+    """Return the processes that the session's clusters have left."""
+    from kvlab.lab.reap import find_processes
+
+    folder = str(session.path)
+    return [one.pid for one in find_processes() if folder in one.state and one.pid != os.getpid()]
