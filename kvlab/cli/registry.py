@@ -33,6 +33,9 @@ VERBS: dict[str, Verb] = {
     "logs": Verb(CLUSTER, "status", "Show the logs of one node or of all, merged by time."),
     "add": Verb(CLUSTER, "lifecycle", "Start one more node and let data move to it."),
     "remove": Verb(CLUSTER, "lifecycle", "Let a node hand over its data, then stop it for good."),
+    "doctor": Verb(
+        CLUSTER, "doctor", "Examine this machine: what clusters need of it, and what is slow."
+    ),
     "reap": Verb(CLUSTER, "lifecycle", "Find and end what a dead supervisor left behind."),
     "demo": Verb(CLUSTER, "demo", "Start, load, break, heal and inspect a cluster by itself."),
     "kill": Verb(NODES, "nodes", "Kill nodes at once, as a crash would (SIGKILL)."),
