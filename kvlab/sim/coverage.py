@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _CONTROLS = (
-    *("map", "join", "leave", "ready", "agree", "put", "digests"),
+    *("map", "join", "leave", "ready", "agree", "absent", "put", "digests"),
     *("pull", "chunk", "more", "fetch", "records", "wait"),
 )
 _CHANGES = ("join", "leave", "restart", "commit", "abort")
