@@ -188,6 +188,7 @@ class Cluster:
         self.folder = folder
         self.nodes: dict[str, NodeProcess] = {}
         self._all: list[NodeProcess] = []
+        self._held: list[socket.socket] = []  # the ports of founding members
 
     def begin(self, name: str, *flags: str, port: int = 0, dash: str = "--") -> NodeProcess:
         """Start a node and do not wait for it."""
@@ -202,7 +203,8 @@ class Cluster:
 
     def found(self, count: int, *flags: str) -> list[NodeProcess]:
         """Start the founding members of a cluster and wait until all are ready."""
-        ports = free_ports(count)
+        self._held += [reserve_port() for _ in range(count)]
+        ports = [one.getsockname()[1] for one in self._held[-count:]]
         names = [f"server{number}" for number in range(1, count + 1)]
         self.initial = ",".join(
             f"{name}=127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)
@@ -225,6 +227,8 @@ class Cluster:
     def close(self) -> None:
         for node in self._all:
             node.close()
+        for held in self._held:
+            held.close()
 
 
 @contextlib.contextmanager
@@ -237,14 +241,13 @@ def nodes(folder: Path) -> Iterator[Cluster]:
         cluster.close()
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago and that the kernel does not give to others soon."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
+def reserve_port() -> socket.socket:
+    """Return a socket that holds a port: a node can listen there, and the kernel gives it to nobody.
+
+    Two sockets that allow it may have one port while at most one of them listens; without a socket
+    that holds it, another process may be given the port before the node has it.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held

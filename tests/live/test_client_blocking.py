@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 import time
 
@@ -14,6 +13,7 @@ from kvlab.live.blocking import BlockingClient
 from kvlab.wire.json_lines import Reply
 
 from .echo_store import EchoStore, serving
+from .node_process import reserve_port
 
 pytestmark = pytest.mark.live
 
@@ -34,9 +34,11 @@ def client_of(*stores, timeout=5.0, **options):
     return BlockingClient([one.address for one in stores], timeout=timeout, **options)
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
+@pytest.fixture
+def nobody():
+    """An address where nobody listens, and that nobody is given meanwhile."""
+    with reserve_port() as held:
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 def test_the_verbs(store):
@@ -138,8 +140,8 @@ def test_a_read_is_repeated_at_the_next_address_which_is_kept(store, other, trou
     assert store.types() == ["GET"]
 
 
-def test_a_write_goes_to_the_next_address_if_the_first_refuses(store):
-    with BlockingClient([f"127.0.0.1:{free_port()}", store.address]) as client:
+def test_a_write_goes_to_the_next_address_if_the_first_refuses(store, nobody):
+    with BlockingClient([nobody, store.address]) as client:
         client.set("k", "v")
     assert store.data == {"k": "v"}
 
@@ -154,8 +156,8 @@ def test_a_connection_that_died_while_idle_costs_no_write(store):
         assert store.types() == ["SET", "SET"]
 
 
-def test_no_node_is_definite_and_repeated_attempts_wait_their_turn():
-    with BlockingClient(f"127.0.0.1:{free_port()}") as client:
+def test_no_node_is_definite_and_repeated_attempts_wait_their_turn(nobody):
+    with BlockingClient(nobody) as client:
         started = time.monotonic()
         for _ in range(3):
             with pytest.raises(DefiniteError) as caught:
