@@ -90,7 +90,7 @@ def restart(
 
     Examples:
       kvlab restart server2
-      kvlab restart all --rolling              under load, without losing a request
+      kvlab restart all --rolling              one by one; our clients do not notice
       kvlab restart one --seed 3
     """
     _act("restart", targets, file=file, seed=seed, json=json, rolling=rolling)

@@ -45,12 +45,13 @@ async def wait_whole(lab: Lab, left: tuple[str, ...] = ()) -> None:
 
     Raises UsageError if one does not run, InfraError after WHOLE_SECONDS_MAX; `left` is named then.
     """
-    absent = [one.id for one in lab.members.values() if not one.answers]
-    if absent:
-        raise UsageError(
-            f"{absent[0]} does not answer: with another node down, keys could lose their quorum",
-            hint=f"kvlab start {absent[0]}, or kvlab restart without --rolling",
-        )
+    for member in lab.members.values():
+        if not member.answers:
+            verb = "start" if member.child is None else "resume"
+            raise UsageError(
+                f"{member.id} does not answer: with another node down, keys could lose their quorum",
+                hint=f"kvlab {verb} {member.id}, or kvlab restart without --rolling",
+            )
     loop = asyncio.get_running_loop()
     deadline, pause_s = loop.time() + WHOLE_SECONDS_MAX, POLL_FIRST_S
     for member in list(lab.members.values()):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from world import START_US
 
 from kvlab.kv.answer import Batch
-from kvlab.kv.keeper import Keeper, Policy, life_of
+from kvlab.kv.keeper import Keeper, Policy, Work, life_of
 from kvlab.kv.node import Node
 from kvlab.kv.state import Settings
 from kvlab.ring.slot import range_of
@@ -59,6 +59,17 @@ class Kept:
         self.now_us += 10
         request = PlainRequest("SET", key, value)
         self.keeper.say(who, self.node.serve_alone([request], self.now_us, camel=False))
+
+    def fail_to_sync(self, who: str) -> tuple[Work, DiskFailedError]:
+        """A client writes, and the disk fails; the node has not been told yet."""
+        self.disk.faults.fail("sync")
+        self.set(who, "k", "1")
+        assert self.keeper.end_turn() == []
+        work = self.keeper.take_work(self.now_us)
+        assert work is not None
+        with pytest.raises(DiskFailedError) as failure:
+            work.run()
+        return work, failure.value
 
     def fill(self) -> None:
         """Write until the disk, which has no room, has made the node refuse."""
@@ -161,17 +172,11 @@ def test_whoever_still_waits_for_a_reply_when_a_sync_fails_is_cut_too() -> None:
     # rotting 29, swarm 301: a reply that was finished and not yet said, or that had a part of it done,
     # left when the rest had ended.
     kept = Kept()
-    kept.disk.faults.fail("sync")
-    kept.set("a", "k", "1")
-    assert kept.keeper.end_turn() == []
-    work = kept.keeper.take_work(kept.now_us)
-    assert work is not None
-    with pytest.raises(DiskFailedError) as failure:
-        work.run()
+    work, failure = kept.fail_to_sync("a")
     kept.keeper.say("b", b"an acknowledgement")
     kept.node.quorum.finished.append(Batch(SimpleNamespace(conn="c"), "", camel=False))
 
-    assert kept.keeper.work_done(work, failure.value) == []
+    assert kept.keeper.work_done(work, failure) == []
 
     assert sorted(kept.keeper.aborts) == ["a", "b", "c"]
     assert kept.keeper.end_turn() == []
@@ -202,18 +207,12 @@ def test_without_room_a_turn_is_cut_and_writes_come_back_with_the_room() -> None
 def test_nobody_overtakes_those_who_wait_for_a_sync_that_fails() -> None:
     # rotting 52: the log failed under a later turn first, and what was said then left before that.
     kept = Kept()
-    kept.disk.faults.fail("sync")
-    kept.set("a", "k", "1")
-    assert kept.keeper.end_turn() == []
-    work = kept.keeper.take_work(kept.now_us)
-    assert work is not None
-    with pytest.raises(DiskFailedError) as failure:
-        work.run()
+    work, failure = kept.fail_to_sync("a")
 
     kept.set("b", "k", "2")
     assert kept.keeper.end_turn() == []
     assert sorted(kept.keeper.aborts) == ["a", "b"]
-    assert kept.keeper.work_done(work, failure.value) == []
+    assert kept.keeper.work_done(work, failure) == []
 
 
 def test_what_the_disk_may_never_have_is_not_read() -> None:
