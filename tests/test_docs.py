@@ -209,9 +209,13 @@ class Session:
 
 
 def plain(line: str) -> str:
-    """Return a line with every number, and the unit at it, as one sign, and single blanks."""
+    """Return a line with every number, and the unit at it, as one sign, and without padding."""
     line = re.sub(r"[-+]?\d[\d.,]*(?: ?(?:us|ms|s|mb|kb|b|%)\b|%)?", "#", line)
-    return " ".join(line.split())
+    return " ".join(line.replace("[ ", "[").split())
+
+
+def test_a_padded_number_of_a_transcript_is_as_any_other():
+    assert plain("[10.6 s] 5. done") == plain("[ 4.1 s] 5. done") == "[#] # done"
 
 
 def check_transcript(block: Block, output: str) -> None:
