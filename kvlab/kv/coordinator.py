@@ -22,6 +22,8 @@ from typing import Any
 from kvlab.kv.alone import NO_VALUE, Alone
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch, failure, success
 from kvlab.kv.group import Group, Route
+from kvlab.kv.linear import Linear
+from kvlab.kv.linear_client import NAMESPACE, ONLY_LINEAR, operation_of, problem
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
@@ -35,23 +37,27 @@ from kvlab.wire.json_lines import (
 from kvlab.wire.peer import DELETE, READ
 
 TIMEOUT_MS_MAX = 60_000
-NAMESPACES = ("", "eventual")
+NAMESPACES = ("", "eventual", NAMESPACE)
 DATA_VERBS = ("GET", "SET", "DELETE")
+ALL_DATA_VERBS = (*DATA_VERBS, *ONLY_LINEAR)
+CONDITIONAL = "writes what depends on what is there, which needs the linear namespace"
 WRONG_CODES = ("BAD_REQUEST", "BAD_TYPE", "WRONG_MODE")  # the request's own fault
 
 
 class Coordinator:
-    """The client side of one node. `admin(request) -> info` answers all verbs but GET SET DELETE."""
+    """The client side of one node. `admin(request) -> info` answers all verbs that are not of data."""
 
     def __init__(
         self,
         state: State,
         quorum: Quorum,
+        linear: Linear,
         admin: Callable[[Request, int], dict[str, Any] | str],
         starting: Callable[[], str],
     ) -> None:
         self.state = state
         self.quorum = quorum
+        self.linear = linear
         self.alone = Alone(state)
         self._admin = admin
         self._starting = starting
@@ -199,7 +205,7 @@ class Coordinator:
         if isinstance(item, Refusal):
             self.state.counters["bad_requests"] += 1
             reply = failure("", item.code, item.error, stamp, camel=camel)
-        elif item.type in DATA_VERBS:
+        elif item.type in ALL_DATA_VERBS:
             self._with_options(batch, item, now_us)
             return
         else:
@@ -216,7 +222,7 @@ class Coordinator:
         batch.replies.append(reply)
 
     def _with_options(self, batch: Batch, request: Request, now_us: int) -> None:
-        """Begin a GET, SET or DELETE that may carry options, or lack what it needs."""
+        """Begin an operation that may carry options, or lack what it needs."""
         key = request.key or ""
         reply = reply_class(request.camel)("RESPONSE", key, "", batch.stamp, "SUCCESS", "")
         reply.req_id = request.req_id
@@ -229,13 +235,20 @@ class Coordinator:
             return
         state = self.state
         raw = key.encode()
-        route = state.routes[slot_of(raw) >> state.shift]
-        need = _need(request, len(route.replicas))
+        timeout_us = request.timeout_ms * 1000 or state.settings.timeout_us
         if request.meta:
             reply.node = state.settings.id
+        if request.ns == NAMESPACE:
+            request_id = state.clock.next(now_us)
+            until_us = now_us + timeout_us
+            self.linear.submit(
+                operation_of(request, batch, index, self.quorum, request_id, until_us)
+            )
+            return
+        route = state.routes[slot_of(raw) >> state.shift]
+        need = _need(request, len(route.replicas))
         if not self._is_open(batch, route, raw, key, need or 1, writes=request.type != "GET"):
             return
-        timeout_us = request.timeout_ms * 1000 or state.settings.timeout_us
         if need or request.timeout_ms:
             strict = need or max(route.r, route.w)
             group = self.quorum.explicit(route, strict, now_us + timeout_us, timeout_us)
@@ -260,7 +273,12 @@ class Coordinator:
         if request.type == "SET" and request.value is None:
             return "BAD_REQUEST", NO_VALUE
         if request.ns not in NAMESPACES:
-            return "WRONG_MODE", f'there is no namespace {request.ns!r} here; use "eventual"'
+            error = f'there is no namespace {request.ns!r} here; use "eventual" or "{NAMESPACE}"'
+            return "WRONG_MODE", error
+        if request.ns != NAMESPACE and request.type in ONLY_LINEAR:
+            return "WRONG_MODE", f'{request.type} {CONDITIONAL} (send "ns":"{NAMESPACE}")'
+        if request.ns == NAMESPACE and (error := problem(request)):
+            return "BAD_REQUEST", error
         if request.level not in ("", "one", "quorum", "all"):
             return "BAD_REQUEST", f'unknown level {request.level!r}; use "one", "quorum" or "all"'
         if request.timeout_ms > TIMEOUT_MS_MAX:

@@ -43,7 +43,7 @@ class Exchange:
         if self._ticks < EXCHANGE_TICKS or current is None or not self.state.serving:
             return
         self._ticks = 0
-        me, digest = self.state.settings.id, self.state.table.digest
+        me, digest = self.state.settings.id, self._digest
         told: dict[str, list[int]] = {}
         for index, place in enumerate(current.ranges):
             if place.next is None and me in place.replicas:
@@ -66,13 +66,17 @@ class Exchange:
                 raise FrameError(f"a malformed digest of {link.id}")
             if state.settings.id not in current.ranges[index].replicas:
                 continue
-            ours = state.table.digest(index)
+            ours = self._digest(index)
             if ours == theirs:
                 self._doubts.pop((index, link.id), None)
             elif starts < STARTS_MAX and self._stands(index, link.id, ours, theirs):
                 starts += self.transfers.compare(index, link.id)
                 state.counters["exchanges"] += 1
         self.transfers.advance()
+
+    def _digest(self, index: int) -> int:
+        """Return the digest of a range in both namespaces: no version is also a ballot."""
+        return self.state.table.digest(index) ^ self.state.registers.digest(index)
 
     def _stands(self, index: int, peer: str, ours: int, theirs: int) -> bool:
         """Whether a difference is more than writes on their way."""

@@ -33,7 +33,7 @@ from typing import Any, Literal
 from kvlab.kv.node import Node
 from kvlab.kv.version import NUMBER_BITS
 from kvlab.storage.disk import DiskError, DiskFailedError
-from kvlab.storage.journal import META, RECORDS, Entry, Journal, Saved
+from kvlab.storage.journal import META, PROMISE, RECORDS, REGISTER, Entry, Journal, Saved
 from kvlab.storage.log import Snapshot, Sync
 from kvlab.storage.recovery import Recovery
 
@@ -183,6 +183,7 @@ class Keeper:
         keys = [key for kind, flat, *_ in entries if kind == RECORDS for key in flat[::3]]
         self._node.state.doubtful = frozenset(keys)
         # A reply that is not made yet may count this node's copy, whoever else is asked.
+        self._node.linear.give_up()
         conns = [batch.conn.conn for batch in self._node.quorum.under_way() if batch.conn]
         self.aborts += dict.fromkeys(conn for conn in conns if conn is not None)
         self._cut(self._turn)
@@ -285,17 +286,28 @@ class Keeper:
     def _all_entries(self) -> Iterator[list[Entry]]:
         """Yield everything that is remembered now, in pieces."""
         yield [[META, name, value] for name, value in self._meta.items()]
-        table = self._node.state.table
-        for index in range(len(table.ranges)):
-            keys = table.snapshot(index)
+        state = self._node.state
+        for index in range(len(state.table.ranges)):
+            keys = state.table.snapshot(index)
             for at in range(0, len(keys), FRAME_RECORDS):
                 flat: list[Any] = []
                 for key in keys[at : at + FRAME_RECORDS]:
-                    record = table.get(index, key)
+                    record = state.table.get(index, key)
                     if record is not None:
                         flat += (key, record[0], record[1])
                 if flat:
                     yield [[RECORDS, flat]]
+            yield from self._registers(index)
+
+    def _registers(self, index: int) -> Iterator[list[Entry]]:
+        """Yield what a range holds of the linear namespace."""
+        registers = self._node.state.registers
+        for key in registers.snapshot(index):
+            yield [[REGISTER, key, *registers.get(index, key)]]
+        for key in list(registers.promises[index]):
+            promised = registers.promises[index].get(key)
+            if promised is not None:
+                yield [[PROMISE, key, promised]]
 
     def _snapshot_done(self, error: DiskFailedError | None) -> None:
         """A step of the snapshot has come to its end: take the next."""

@@ -29,6 +29,7 @@ from kvlab.kv.admin import Admin
 from kvlab.kv.answer import Batch
 from kvlab.kv.coordinator import Coordinator
 from kvlab.kv.exchange import Exchange
+from kvlab.kv.linear import LINEAR_CONTROLS, Linear
 from kvlab.kv.link import Link
 from kvlab.kv.membership import Membership
 from kvlab.kv.quorum import Quorum
@@ -51,20 +52,21 @@ class Node:
     def __init__(self, settings: Settings, now_us: int, saved: Saved | None = None) -> None:
         self.state = State(settings)
         if saved is not None:
-            self.state.table = saved.table
-            saved.table.journal = Journal()
+            self.state.table, self.state.registers = saved.table, saved.registers
+            saved.table.journal = saved.registers.journal = Journal()
         self.quorum = Quorum(self.state)
-        self.transfers = Transfers(self.state)
+        self.linear = Linear(self.state)
+        self.transfers = Transfers(self.state, self.linear)
         self.exchange = Exchange(self.state, self.transfers)
         self.membership = Membership(self.state, self._map_changed)
         self.admin = Admin(self.state, self.membership, self.transfers, now_us)
         self.coordinator = Coordinator(
-            self.state, self.quorum, self.admin.answer, self.membership.starting
+            self.state, self.quorum, self.linear, self.admin.answer, self.membership.starting
         )
         self.receive = self.coordinator.receive
         self.receive_plain = self.coordinator.receive_plain
         self.serve_alone = self.coordinator.alone.serve
-        self._now_us = self.quorum.now_us = now_us
+        self._now_us = self.quorum.now_us = self.linear.proposer.now_us = now_us
         if saved is not None:
             self._restore(saved, now_us)
 
@@ -172,6 +174,7 @@ class Node:
         link.reset()
         state.rebuild()
         self.quorum.lost(link)
+        self.linear.on_link_down(link)
         self.transfers.on_link_down(link)
         self.exchange.on_link_down(link)
 
@@ -181,7 +184,7 @@ class Node:
 
     def frame(self, link: Link, body: bytes, now_us: int) -> None:
         """A frame of a peer came. Raises FrameError if it is none."""
-        self._now_us = self.quorum.now_us = now_us
+        self._now_us = self.quorum.now_us = self.linear.proposer.now_us = now_us
         _, epoch, clock, groups, ack, exceptions, controls = parse_turn(body)
         link.heard = True
         try:
@@ -192,7 +195,10 @@ class Node:
                     self.state.rebuild()
             self.state.clock.observe(clock, now_us)
             for control in controls:
-                self._control(link, control, now_us)
+                if control[0] in LINEAR_CONTROLS:
+                    self.linear.on_control(link, control, now_us)
+                else:
+                    self._control(link, control, now_us)
             if groups:
                 apply_groups(self.state, link, epoch, groups)
             if ack or exceptions:
@@ -204,8 +210,9 @@ class Node:
 
     def tick(self, now_us: int) -> None:
         """TICK_US went by (or more, if this node was held up)."""
-        self._now_us = self.quorum.now_us = now_us
+        self._now_us = self.quorum.now_us = self.linear.proposer.now_us = now_us
         self.quorum.expire(now_us)
+        self.linear.tick(now_us)
         self.membership.tick(now_us)
         self.transfers.advance()
         self.transfers.drop_moved()
@@ -252,6 +259,7 @@ class Node:
         for link in self.state.up.values():
             link.ack_due = True  # tell the new epoch at once: others may wait for it
         self.quorum.reroute(self._now_us)
+        self.linear.proposer.on_map()
         self.transfers.on_map(old, new)
         self.transfers.advance()
 
@@ -287,17 +295,18 @@ class Node:
     def _transfer(self, link: Link, control: list[Any], now_us: int) -> None:
         """Dispatch one message of a range on its way."""
         transfers, count = self.transfers, self.state.settings.range_count
+        donations = transfers.donations
         match control:
             case ["pull", int(one), int(index), int(epoch), str(mode)] if 0 <= index < count:
-                transfers.on_pull(link, one, index, epoch, mode)
-            case ["chunk", int(one), list(records), bool(more)]:
-                transfers.on_chunk(link, one, records, now_us, more=more)
+                donations.on_pull(link, one, index, epoch, mode)
+            case ["chunk", int(one), (0 | 1) as ns, list(records), bool(more)]:
+                transfers.on_chunk(link, one, ns, records, now_us, more=more)
             case ["more", int(one)]:
-                transfers.on_more(link, one)
-            case ["fetch", int(one), int(index), list(keys)] if 0 <= index < count:
-                transfers.on_fetch(link, one, index, keys)
-            case ["records", int(one), list(records), int(count)]:
-                transfers.on_records(link, one, records, count, now_us)
+                donations.on_more(link, one)
+            case ["fetch", int(one), int(index), (0 | 1) as ns, list(keys)] if 0 <= index < count:
+                donations.on_fetch(link, one, index, ns, keys)
+            case ["records", int(one), (0 | 1) as ns, list(records), int(number)]:
+                transfers.on_records(link, one, ns, records, number, now_us)
             case ["wait", int(one)]:
                 transfers.on_wait(one)
             case _:

@@ -243,7 +243,7 @@ class Quorum:
             is_read = group.ops[3 * number + 2] is READ
             code, error = ("UNAVAILABLE", read) if is_read else ("UNKNOWN", write)
             batch.fail(index, group.ops[3 * number].decode(), code, error)
-            self._end(batch)
+            self.end(batch)
 
     def _finish(self, group: Group) -> None:
         """End a group with success: its quorum answered, or degraded with what there is."""
@@ -337,7 +337,8 @@ class Quorum:
         self.add(again, batch, index, key, version, value)
         return again
 
-    def _end(self, batch: Batch) -> None:
+    def end(self, batch: Batch) -> None:
+        """One operation of a batch has ended."""
         batch.pending -= 1
         if not batch.pending:
             self.finished.append(batch)

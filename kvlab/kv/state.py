@@ -22,6 +22,7 @@ from kvlab.kv.version import Clock
 from kvlab.ring.cluster_map import ClusterMap, Member
 from kvlab.ring.slot import SLOT_COUNT, slot_of
 from kvlab.storage.memory import Table, Value
+from kvlab.storage.registers import Registers
 
 Places = tuple[tuple[str, ...], tuple[str, ...] | None]
 """Who holds a range and who will, each in the order of ids."""
@@ -57,6 +58,7 @@ class State:
     map: ClusterMap | None = None
     links: dict[str, Link] = field(default_factory=dict)
     up: dict[str, Link] = field(default_factory=dict)
+    current_up: dict[str, Link] = field(default_factory=dict)  # those of lives that the map counts
     routes: list[Route] = field(default_factory=list)
     solo: bool = False  # this node alone holds every range
     fence: list[int] = field(default_factory=list)
@@ -65,7 +67,8 @@ class State:
     log: Callable[[str], None] = lambda _line: None
     _sets_of: ClusterMap | None = None  # the map of which `_sets` was made
     _sets: list[Places] = field(default_factory=list)  # per range
-    table: Table = field(init=False)
+    table: Table = field(init=False)  # of the eventual namespace
+    registers: Registers = field(init=False)  # of the linear namespace
     shift: int = field(init=False)  # slot >> shift = range
     serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
@@ -77,6 +80,7 @@ class State:
 
     def __post_init__(self) -> None:
         self.table = Table(self.settings.range_count)
+        self.registers = Registers(self.settings.range_count)
         self.shift = (SLOT_COUNT // self.settings.range_count).bit_length() - 1
         self.fence = [0] * self.settings.range_count
 
@@ -168,9 +172,10 @@ class State:
         self.solo = False
         self.is_open = False
         if self.map is None or not self.serving:
-            self.routes = []
+            self.routes, self.current_up = [], {}
             return
         up = {one.id: self.up[one.id] for one in self.map.members if self.is_current(one)}
+        self.current_up = up
         if self._sets_of is not self.map:
             self._sets_of, self._sets = self.map, _sets(self.map)
         shared: dict[Places, Route] = {}

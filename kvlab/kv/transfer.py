@@ -4,24 +4,15 @@ A newcomer of a range pulls it in full from one replica, then compares lists of 
 others and fetches what it lacks. Copying from one replica alone would lose writes that were
 acknowledged by the two others (reference: the fence and the fenced majority of `membership`).
 
-The messages, as controls of the peer frames:
-
-    ["pull", id, range, epoch, mode]       puller -> donor; mode "full" or "list"
-    ["chunk", id, records, more]           donor -> puller; (key, version, value)* or (key, version)*
-    ["more", id]                           puller -> donor
-    ["fetch", id, range, keys]             puller -> donor, after a list: the records it lacks
-    ["records", id, records, count]        donor -> puller, for the first `count` keys of the fetch
-    ["wait", id]                           donor -> puller: its map is too old, ask again
-    ["put", records]                       anybody -> replica: repair
+What the donor does is in `donation`, with the messages that both send.
 
 Invariants:
 
-1. A donor answers a pull only when its map is at least as new as the puller's and names this life of
-   it as a replica: from then on it refuses writes that were routed without the newcomer, so nothing
-   falls between copy and switch.
-2. A range counts as ready when a majority of its replicas was compared, and nobody who can be reached
+1. A range counts as ready when a majority of its replicas was compared, and nobody who can be reached
    is left out.
-3. One chunk per pull is under way at a time, PULLS_MAX pulls at once: memory stays bounded.
+2. One chunk per pull is under way at a time, PULLS_MAX pulls at once: memory stays bounded.
+3. A register that this node has promised not to take is settled by a round of its own before the range
+   counts as ready (`Linear.touch`): a majority may have accepted it.
 """
 
 from __future__ import annotations
@@ -30,15 +21,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from kvlab.kv.donation import LINEAR, Donations, registers_of, version_of
+from kvlab.kv.linear import Linear
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.peer import FrameError, is_version, records_of
 
 PULLS_MAX = 8  # at once, per puller
-DONATIONS_MAX = 256  # at once, per donor
-CHUNK_RECORDS = 1000
-CHUNK_BYTES = 256 * 1024
 MOVES_MAX = 20_000  # remembered movements
 
 
@@ -58,28 +48,20 @@ class Pull:
     size: int = 0  # bytes of keys and values
     more: bool = False
     wanted: list[bytes] = field(default_factory=list)  # still to be fetched from this chunk
-
-
-@dataclass(slots=True)
-class Donation:
-    """What a donor still has to send for one pull."""
-
-    index: int
-    mode: str
-    keys: list[bytes]
-    position: int = 0
+    blocked: dict[bytes, int] = field(default_factory=dict)  # registers, by what is not taken yet
 
 
 class Transfers:
-    """All pulls and donations of one node."""
+    """All pulls of one node, and what it still holds of ranges that moved away."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, linear: Linear) -> None:
         self.state = state
+        self.donations = Donations(state)
+        self._linear = linear
         self.moves: deque[dict[str, Any]] = deque(maxlen=MOVES_MAX)
         self._pulls: dict[int, Pull] = {}  # by range
         self._asked: dict[int, Pull] = {}  # by id of the question under way
         self._catch_up: deque[tuple[int, str]] = deque()
-        self._donations: dict[tuple[str, int], Donation] = {}
         self._ready: set[int] = set()
         self._doomed: set[int] = set()  # ranges that moved away and are still held
         self._id = 0
@@ -109,7 +91,7 @@ class Transfers:
         for number, what in (
             (len(self._pulls), "ranges to pull or compare"),
             (len(self._catch_up), "ranges to compare"),
-            (len(self._donations), "ranges to give"),
+            (len(self.donations), "ranges to give"),
             (len(self._ready), "ranges that nobody has committed"),
             (len(self._doomed), "ranges that moved away"),
         ):
@@ -142,7 +124,7 @@ class Transfers:
             elif (
                 me in old.ranges[index].writers
                 if old is not None
-                else self.state.table.ranges[index]
+                else self.state.table.ranges[index] or self.state.registers.ranges[index]
             ):
                 self._doomed.add(index)
         self._forget_replaced()
@@ -192,8 +174,7 @@ class Transfers:
                 if pull.catch_up:
                     del self._pulls[pull.index]
         self._catch_up = deque(item for item in self._catch_up if item[1] != link.id)
-        for key in [key for key in self._donations if key[0] == link.id]:
-            del self._donations[key]
+        self.donations.on_link_down(link)
 
     def advance(self) -> None:
         """Ask for what can be asked for now."""
@@ -220,10 +201,11 @@ class Transfers:
         """Turn to the next source that can be reached, or see that all is done."""
         left = [one for one in pull.sources if one not in pull.done]
         up = [one for one in left if one in self.state.up]
-        if not up:
+        if not up and not self._is_blocked(pull):
             compared = len(pull.sources) - len(left)
             if pull.catch_up or compared * 2 > len(pull.sources):
                 self._complete(pull)
+        if not up:
             return
         pull.source = up[0]
         pull.mode = "list" if pull.filled or pull.catch_up else "full"
@@ -234,55 +216,79 @@ class Transfers:
             ["pull", self._id, pull.index, pull.epoch, pull.mode]
         )
 
+    def _is_blocked(self, pull: Pull) -> bool:
+        """Whether some register that must be here is not; have a round of its own for each."""
+        registers = self.state.registers
+        pull.blocked = {
+            key: ballot
+            for key, ballot in pull.blocked.items()
+            if registers.get(pull.index, key).ballot < ballot
+        }
+        for key in pull.blocked:
+            self._linear.touch(key)
+        return bool(pull.blocked) and not pull.catch_up
+
     def _complete(self, pull: Pull) -> None:
         del self._pulls[pull.index]
         if not pull.catch_up:
             self._ready.add(pull.index)
 
     def on_chunk(
-        self, link: Link, one: int, records: list[Any], now_us: int, *, more: bool
+        self, link: Link, one: int, ns: int, records: list[Any], now_us: int, *, more: bool
     ) -> None:
-        """Take records, or a list of versions, for the question `one`."""
+        """Take records of a namespace, or a list of versions, for the question `one`."""
         pull = self._asked.get(one)
         if pull is None or pull.source != link.id:
             return
         pull.more = more
         if pull.mode == "full":
-            self._store(pull, records)
+            self._store(pull, ns, records)
             self._next(link, one, pull, now_us)
             return
-        table, index = self.state.table, pull.index
         each = iter(records)
         pull.wanted = []
         for key, version in zip(each, each, strict=True):
             if type(key) is not bytes or not is_version(version):
                 raise FrameError(f"a malformed list of {link.id}")
-            held = table.get(index, key)
-            if held is None or held[0] < version:
+            if version_of(self.state, ns, pull.index, key) < version:
                 pull.wanted.append(key)
-        self._fetch(link, one, pull, now_us)
+        self._fetch(link, one, ns, pull, now_us)
 
-    def on_records(self, link: Link, one: int, records: list[Any], count: int, now_us: int) -> None:
+    def on_records(
+        self, link: Link, one: int, ns: int, records: list[Any], count: int, now_us: int
+    ) -> None:
         """Take the records that were fetched for the question `one`."""
         pull = self._asked.get(one)
         if pull is not None and pull.source == link.id:
-            self._store(pull, records)
+            self._store(pull, ns, records)
             del pull.wanted[: max(count, 1)]
-            self._fetch(link, one, pull, now_us)
+            self._fetch(link, one, ns, pull, now_us)
 
-    def _fetch(self, link: Link, one: int, pull: Pull, now_us: int) -> None:
+    def _fetch(self, link: Link, one: int, ns: int, pull: Pull, now_us: int) -> None:
         if pull.wanted:
-            link.controls.append(["fetch", one, pull.index, pull.wanted])
+            link.controls.append(["fetch", one, pull.index, ns, pull.wanted])
         else:
             self._next(link, one, pull, now_us)
 
-    def _store(self, pull: Pull, records: list[Any]) -> None:
-        for key, version, value in records_of(records):
-            if self.state.table.put(pull.index, key, version, value):
-                pull.keys += value is not None
-                pull.size += len(key) + len(value or b"")
+    def _store(self, pull: Pull, ns: int, records: list[Any]) -> None:
+        if ns == LINEAR:
+            self._store_registers(pull, records)
+        else:
+            for key, version, value in records_of(records):
+                if self.state.table.put(pull.index, key, version, value):
+                    pull.keys += value is not None
+                    pull.size += len(key) + len(value or b"")
         if pull.catch_up:
             self.state.counters["catch_up_records"] += len(records) // 3
+
+    def _store_registers(self, pull: Pull, records: list[Any]) -> None:
+        votes = self.state.holds(pull.index)
+        for key, register in registers_of(records):
+            if not self._linear.acceptor.take_copy(pull.index, key, register, votes=votes):
+                pull.blocked[key] = register.ballot
+            elif register.value is not None:
+                pull.keys += 1
+                pull.size += len(key) + len(register.value)
 
     def _next(self, link: Link, one: int, pull: Pull, now_us: int) -> None:
         if pull.more:
@@ -316,62 +322,6 @@ class Transfers:
                 self._catch_up.append((pull.index, pull.source))
             pull.source = ""
 
-    # -- the donor ------------------------------------------------------------------------------
-
-    def on_pull(self, link: Link, one: int, index: int, epoch: int, mode: str) -> None:
-        """Begin to give a range away, or tell the puller to wait."""
-        state = self.state
-        # A life that began empty and is still to be filled has nothing that could be compared.
-        holds = state.serving and state.holds(index)
-        if state.epoch < epoch or not holds or len(self._donations) >= DONATIONS_MAX:
-            link.controls.append(["wait", one])
-            return
-        keys = self.state.table.snapshot(index)
-        self._donations[link.id, one] = Donation(index, mode, keys)
-        self.on_more(link, one)
-
-    def on_more(self, link: Link, one: int) -> None:
-        """Send the next chunk of a donation."""
-        donation = self._donations.get((link.id, one))
-        if donation is None:
-            return
-        records: list[Any] = []
-        size = 0
-        table, keys = self.state.table, donation.keys
-        position = donation.position
-        end = min(len(keys), position + CHUNK_RECORDS)
-        while position < end and size < CHUNK_BYTES:
-            key = keys[position]
-            position += 1
-            record = table.get(donation.index, key)
-            if record is None:
-                continue
-            size += len(key) + 16
-            if donation.mode == "full":
-                records += (key, record[0], record[1])
-                size += len(record[1] or b"")
-            else:
-                records += (key, record[0])
-        donation.position = position
-        more = position < len(keys)
-        if not more:
-            del self._donations[link.id, one]
-        link.controls.append(["chunk", one, records, more])
-
-    def on_fetch(self, link: Link, one: int, index: int, keys: list[bytes]) -> None:
-        """Send the records of these keys, as many as one chunk holds."""
-        records: list[Any] = []
-        size = count = 0
-        for key in keys[:CHUNK_RECORDS]:
-            count += 1
-            record = self.state.table.get(index, key)
-            if record is not None:
-                records += (key, record[0], record[1])
-                size += len(key) + len(record[1] or b"") + 16
-            if size >= CHUNK_BYTES:
-                break
-        link.controls.append(["records", one, records, count])
-
     # -- what moved away ------------------------------------------------------------------------
 
     def drop_moved(self) -> None:
@@ -386,4 +336,5 @@ class Transfers:
                 one in state.up and state.links[one].epoch >= state.fence[index] for one in holders
             ):
                 state.table.drop(index)
+                state.registers.drop(index)
                 self._doomed.discard(index)

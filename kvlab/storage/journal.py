@@ -3,11 +3,13 @@
 An entry is one thing to remember. In the order in which they were said:
 
     [RECORDS, [key, version, value, ...]]   records of a table; a newer version replaces an older one
-    [DROP, range]                           all records of a range that were said before are void
+    [DROP, range]                           all of a range that was said before is void
     [META, name, value]                     a named value; the last one counts
     [RESET]                                 all that was said before is void
+    [REGISTER, key, ballot, value, changes, window]     what was accepted for a key
+    [PROMISE, key, ballot]                  what was promised for a key
 
-Invariant: `Saved`, fed with what a Journal of a table gave, holds what that table held.
+Invariant: `Saved`, fed with what a Journal of a table and of registers gave, holds what they held.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from collections.abc import Callable
 from typing import Any
 
 from kvlab.storage.memory import Table
+from kvlab.storage.registers import Register, Registers
 
 RECORDS = 0
 DROP = 1
 META = 2
 RESET = 3
+REGISTER = 4
+PROMISE = 5
 
 Entry = list[Any]
 
@@ -45,6 +50,14 @@ class Journal:
         """Remember a named value."""
         self._add([META, name, value])
 
+    def register(self, key: bytes, register: Register) -> None:
+        """Remember what was accepted for a key."""
+        self._add([REGISTER, key, *register])
+
+    def promise(self, key: bytes, ballot: int) -> None:
+        """Remember what was promised for a key."""
+        self._add([PROMISE, key, ballot])
+
     def take(self) -> list[Entry]:
         """Return what is to be remembered, in order, and begin anew."""
         if self.records:
@@ -61,12 +74,13 @@ class Journal:
 
 
 class Saved:
-    """What was remembered: a table and named values. `apply` is given the entries in order."""
+    """What was remembered: a table, registers, named values. `apply` is given entries in order."""
 
     def __init__(self, range_count: int, range_of: Callable[[bytes], int]) -> None:
         self.meta: dict[str, Any] = {}
         self.table = Table(range_count)
-        self.version = 0  # the greatest of all records
+        self.registers = Registers(range_count)
+        self.version = 0  # the greatest of all records, ballots and promises
         self._range_count = range_count
         self._range_of = range_of
 
@@ -77,11 +91,17 @@ class Saved:
                 self._records(what[0])
             elif kind == DROP:
                 self.table.drop(what[0])
+                self.registers.drop(what[0])
             elif kind == META:
                 self.meta[what[0]] = what[1]
             elif kind == RESET:
                 self.meta = {}
                 self.table = Table(self._range_count)
+                self.registers = Registers(self._range_count)
+            elif kind == REGISTER:
+                self._register(*what)
+            elif kind == PROMISE:
+                self._promise(*what)
             else:
                 raise ValueError(f"an entry of a kind that this version does not know: {kind!r}")
 
@@ -91,3 +111,14 @@ class Saved:
         for key, version, value in zip(each, each, each, strict=True):
             put(range_of(key), key, version, value)
             self.version = max(self.version, version)
+
+    def _register(self, key: bytes, ballot: int, value: Any, changes: int, window: Any) -> None:
+        register = Register(ballot, value, changes, tuple(map(tuple, window)))
+        self.registers.accept(self._range_of(key), key, register)
+        self.version = max(self.version, ballot)
+
+    def _promise(self, key: bytes, ballot: int) -> None:
+        index = self._range_of(key)
+        if ballot > self.registers.promised(index, key):
+            self.registers.promise(index, key, ballot)
+        self.version = max(self.version, ballot)

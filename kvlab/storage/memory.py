@@ -32,6 +32,11 @@ _SPREAD = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
+def spread(version: int) -> int:
+    """Return 64 bits that stand for a version in a digest."""
+    return version * _SPREAD & _MASK
+
+
 class Table:
     """Records of `range_count` ranges."""
 

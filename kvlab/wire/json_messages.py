@@ -27,6 +27,10 @@ else:
         "GET",
         "SET",
         "DELETE",
+        "CAS",
+        "INCR",
+        "SETNX",
+        "APPEND",
         "PING",
         "STATUS",
         "MAP",
@@ -57,6 +61,8 @@ CAMEL_NAMES = {
     "timeout_ms": "TimeoutMs",
     "req_id": "ReqId",
     "meta": "Meta",
+    "expected": "Expected",
+    "by": "By",
     "code": "Code",
     "node": "Node",
     "version": "Version",
@@ -87,6 +93,8 @@ class Request(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     timeout_ms: Milliseconds = 0
     req_id: RequestId = None
     meta: bool = False
+    expected: str | None = None
+    by: int = 1
 
 
 class PlainRequest(msgspec.Struct, gc=False, forbid_unknown_fields=True):

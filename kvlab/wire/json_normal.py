@@ -56,6 +56,8 @@ _REQUEST_FIELDS = {
     "timeoutms": ("timeout_ms", _field(Milliseconds, f"milliseconds from 0 to {TIMEOUT_LIMIT_MS}")),
     "reqid": ("req_id", _field(RequestId, "a string or a whole number of 64 bits")),
     "meta": ("meta", _field(bool, "true or false")),
+    "expected": ("expected", _TEXT),
+    "by": ("by", _field(int, "a whole number")),
 }
 _SIX = ("type", "key", "value", "timestamp", "status", "error")
 _REPLY_FIELDS = {

@@ -212,7 +212,7 @@ def test_a_life_that_is_not_filled_yet_gives_nothing() -> None:
     assert not again.state.serving
     link = again.state.links["server1"]
 
-    again.transfers.on_pull(link, 7, 0, 0, "full")
+    again.transfers.donations.on_pull(link, 7, 0, 0, "full")
 
     assert link.controls[-1] == ["wait", 7]
 
@@ -315,7 +315,7 @@ def test_a_comparison_that_gave_way_to_another_says_nothing_any_more() -> None:
     [asked] = transfers._asked
 
     transfers.on_link_up(server4.state.links["server2"], was_known=False)
-    transfers.on_chunk(donor, asked, [], world.now_us, more=False)
+    transfers.on_chunk(donor, asked, 0, [], world.now_us, more=False)
 
     assert index in transfers._pulls
     assert not transfers._asked

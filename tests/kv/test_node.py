@@ -200,7 +200,7 @@ def test_a_node_that_met_nobody_says_that_it_is_starting() -> None:
     [
         (Request("GET"), "BAD_REQUEST", '"key"'),
         (Request("SET", "k"), "BAD_REQUEST", '"value"'),
-        (Request("GET", "k", ns="linear"), "WRONG_MODE", "namespace"),
+        (Request("GET", "k", ns="loud"), "WRONG_MODE", "namespace"),
         (Request("GET", "k", level="most"), "BAD_REQUEST", "level"),
         (Request("GET", "k", timeout_ms=10**6), "BAD_REQUEST", "timeout_ms"),
         (Request("FLY", "k"), "BAD_TYPE", "Invalid request type"),

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import World
 
-from kvlab.kv import transfer
+from kvlab.kv import donation, transfer
 
 
 def _fill(world: World, count: int) -> dict[str, str]:
@@ -35,8 +35,8 @@ def _check(world: World, data: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("records", "size"), [(1, 10**6), (3, 10**6), (1000, 1), (1000, 60)])
 def test_a_range_arrives_whole_in_chunks_of_any_size(monkeypatch, records, size):
-    monkeypatch.setattr(transfer, "CHUNK_RECORDS", records)
-    monkeypatch.setattr(transfer, "CHUNK_BYTES", size)
+    monkeypatch.setattr(donation, "CHUNK_RECORDS", records)
+    monkeypatch.setattr(donation, "CHUNK_BYTES", size)
     world = World(3)
     data = _fill(world, 70)
 
@@ -51,7 +51,7 @@ def test_a_range_arrives_whole_in_chunks_of_any_size(monkeypatch, records, size)
 
 def test_few_ranges_are_on_their_way_at_once(monkeypatch):
     monkeypatch.setattr(transfer, "PULLS_MAX", 2)
-    monkeypatch.setattr(transfer, "CHUNK_RECORDS", 1)
+    monkeypatch.setattr(donation, "CHUNK_RECORDS", 1)
     world = World(3)
     data = _fill(world, 70)
     _begin_join(world)

@@ -1,0 +1,358 @@
+"""Rounds: one change, or look, at the register of one key, agreed on by majorities. No I/O.
+
+CASPaxos (Rystsov 2018) with what it needs to be retried: every change carries the id of its request,
+a register remembers its last ids, and what is found is proposed again before it is answered. An id
+that a minority holds is not chosen yet (reference: 2 of 100 schedules break where that is forgotten).
+
+    query      what was accepted? One ballot at a majority is chosen, and tells a read its value
+    prepare    promise me; the greatest accepted register is what the operations are done on
+    accept     keep this; at a majority it is chosen
+
+While a range moves, a majority is one of its replicas and one of its next replicas.
+
+Invariants:
+
+1. A register is proposed only under a ballot that a majority promised, and only what follows the
+   greatest that they had accepted.
+2. An operation is done once: one whose effect was sent is done again only on a register that could
+   not have forgotten it (`_done_before`), and else ends as UNKNOWN.
+3. A round answers only what is chosen.
+4. Of each key one round at most is under way here; `Linear` keeps the order of what waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvlab.kv.acceptor import Acceptor, Answer
+from kvlab.kv.link import Link
+from kvlab.kv.register import DONE, Outcome, recall, register_of, step
+from kvlab.kv.state import State
+from kvlab.storage.registers import EMPTY, WINDOW, Register
+from kvlab.wire.peer import is_version
+
+EAGER_TRIES = 3  # that follow at once; later ones wait, or two proposers could duel for ever
+UNSURE = Outcome("UNKNOWN", "not enough replicas confirmed it in time")
+FEW = Outcome("UNAVAILABLE", "not enough replicas answered; nothing was changed")
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One operation on one key. `end` is told its outcome, once."""
+
+    key: bytes
+    kind: str  # of register.KINDS, or "touch": see to it that a majority holds what is chosen
+    args: list[Any]
+    request: Any  # its id
+    deadline_us: int
+    end: Callable[[Operation, Outcome], object]
+    sent: bool = False  # its effect was proposed to somebody
+    place: int = 0  # which change of the key it was then
+    ended: bool = False
+    hops: int = 0  # nodes that it was handed to
+
+    def conclude(self, outcome: Outcome) -> None:
+        """End it, if it has not ended."""
+        if not self.ended:
+            self.ended = True
+            self.end(self, outcome)
+
+    def give_up(self) -> None:
+        """End it without having been able to do it."""
+        self.conclude(UNSURE if self.sent else FEW)
+
+
+@dataclass(slots=True, eq=False)
+class Round:
+    """One attempt after the other at one key."""
+
+    key: bytes
+    index: int  # of its range
+    operations: list[Operation]
+    number: int = 0  # of this attempt
+    phase: str = ""
+    epoch: int = 0
+    ballot: int = 0
+    above: int = 0  # the greatest ballot that was met
+    replicas: tuple[str, ...] = ()
+    coming: tuple[str, ...] = ()
+    waits_for: set[str] = field(default_factory=set)
+    states: dict[str, Register] = field(default_factory=dict)  # what members told
+    kept: set[str] = field(default_factory=set)
+    proposed: Register = EMPTY
+    outcomes: list[tuple[Operation, Outcome]] = field(default_factory=list)
+    tries: int = 0
+    rest_ticks: int = 0  # before the next attempt
+
+    @property
+    def is_look(self) -> bool:
+        """Whether nothing is to be changed."""
+        return all(one.kind == "get" for one in self.operations)
+
+    def is_majority(self, members: Any) -> bool:
+        """Whether these are enough of the replicas, and of the coming ones."""
+        return all(
+            2 * sum(one in members for one in each) > len(each)
+            for each in (self.replicas, self.coming)
+            if each
+        )
+
+
+class Proposer:
+    """All rounds of one node; `done(key)` is called when one has ended."""
+
+    def __init__(self, state: State, acceptor: Acceptor, done: Callable[[bytes], object]) -> None:
+        self.state = state
+        self.now_us = 0
+        self.rounds: dict[bytes, Round] = {}
+        self._acceptor = acceptor
+        self._done = done
+        self._asked: dict[int, Round] = {}  # by number of the attempt
+        self._number = 0
+
+    def begin(self, key: bytes, index: int, operations: list[Operation]) -> None:
+        """Do these operations, in order; none is done on the key at present."""
+        one = self.rounds[key] = Round(key, index, operations)
+        self._attempt(one, "query" if one.is_look else "prepare")
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def _attempt(self, one: Round, phase: str) -> None:
+        """Ask all who hold the key, by the present map."""
+        state, settings = self.state, self.state.settings
+        self._asked.pop(one.number, None)
+        one.states, one.kept, one.waits_for = {}, set(), set()
+        if state.map is None or not state.serving:
+            self._rest(one)
+            return
+        place = state.map.ranges[one.index]
+        one.replicas, one.coming, one.epoch = place.replicas, place.next or (), state.epoch
+        there = [
+            member
+            for member in place.writers
+            if member == settings.id or member in state.current_up
+        ]
+        if not one.is_majority(there):
+            self._hopeless(one)
+            return
+        one.phase = phase
+        self._number += 1
+        one.number = self._number
+        self._asked[one.number] = one
+        one.waits_for = set(there)
+        if phase == "prepare":
+            above = max(one.above, state.registers.promised(one.index, one.key))
+            one.ballot = state.clock.above(above, self.now_us)
+        mine: Answer = ()
+        if settings.id in there:
+            where = (one.index, one.key, one.epoch, 0)
+            if phase == "prepare":
+                mine = self._acceptor.prepare(*where, one.ballot)
+            else:
+                mine = self._acceptor.query(*where)
+        # Others need not send what this node has, as long as it is counted itself.
+        held = mine[1] if mine[:1] == ("state",) else 0
+        self._tell(there, [phase, one.number, one.epoch, one.key, held, one.ballot])
+        if mine:
+            self._take(one, settings.id, mine)
+
+    def _propose(self, one: Round, register: Register) -> None:
+        """Ask those who promised, and all others too, to accept a register."""
+        one.phase, one.proposed = "accept", register
+        one.kept = set()
+        me = self.state.settings.id
+        there = [
+            member
+            for member in dict.fromkeys(one.replicas + one.coming)
+            if member == me or member in self.state.current_up
+        ]
+        one.waits_for = set(there)
+        body = [register.value, register.changes, list(register.window)]
+        self._tell(there, ["accept", one.number, one.epoch, one.key, register.ballot, *body])
+        if me in there:
+            self._take(one, me, self._acceptor.accept(one.index, one.key, one.epoch, register))
+
+    def _tell(self, members: list[str], message: list[Any]) -> None:
+        for member in members:
+            if member != self.state.settings.id:
+                self.state.up[member].controls.append(["register", *message])
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def on_answer(self, link: Link, number: int, answer: Answer) -> None:
+        """Take what an acceptor said to an attempt; one that is over is left out."""
+        one = self._asked.get(number)
+        if one is not None and link.id in one.waits_for:
+            self._take(one, link.id, answer)
+
+    def _take(self, one: Round, member: str, answer: Answer) -> None:
+        number, phase = one.number, one.phase
+        one.waits_for.discard(member)
+        match answer:
+            case ("state", int(ballot), *body) if phase != "accept" and is_version(ballot):
+                one.states[member] = self._register(one, ballot, body)
+                one.above = max(one.above, ballot)
+            case ("kept",) if phase == "accept":
+                one.kept.add(member)
+            case ("no", int(ballot)) if is_version(ballot):
+                one.above = max(one.above, ballot)
+            case _:
+                pass  # refused, or by an older map than it has: this one does not count
+        if phase == "query":
+            self._look(one)
+        elif phase == "prepare":
+            if one.is_majority(one.states):
+                self._do(one)
+        elif one.is_majority(one.kept):
+            self._chosen(one)
+        if one.number == number and one.phase == phase and self.rounds.get(one.key) is one:
+            self._check_hope(one)
+
+    def _register(self, one: Round, ballot: int, body: list[Any]) -> Register:
+        """Return what a member told: the ballot alone stands for what is held here, or is older."""
+        if body:
+            return register_of(ballot, body)
+        held = self.state.registers.get(one.index, one.key)
+        return held if held.ballot == ballot else Register(ballot)
+
+    def _look(self, one: Round) -> None:
+        """Answer a read if one ballot is chosen: a majority tells it, and none is newer there."""
+        register = self._agreed(one)
+        if register is not None:
+            for operation in one.operations:
+                operation.conclude(step(register, "get", [], None)[1])
+            self._close(one)
+        elif not one.waits_for and one.is_majority(one.states):
+            self._attempt(one, "prepare")  # what was seen must be chosen before it is told
+
+    def _agreed(self, one: Round) -> Register | None:
+        """Return the register that a majority told alike."""
+        ballots: dict[int, list[str]] = {}
+        for member, register in one.states.items():
+            ballots.setdefault(register.ballot, []).append(member)
+        for ballot, members in ballots.items():
+            if one.is_majority(members):
+                told = [one.states[member] for member in members]
+                # Only who is behind this node says a ballot without its register.
+                return max(told, key=lambda each: each.changes) if ballot else EMPTY
+        return None
+
+    def _do(self, one: Round) -> None:
+        """Do the operations on the greatest register that was accepted, and propose what follows."""
+        best = max(one.states.values(), key=lambda each: (each.ballot, each.changes))
+        register, outcomes = best, list[tuple[Operation, Outcome]]()
+        for operation in one.operations:
+            if operation.ended:
+                continue
+            outcome = self._done_before(operation, register, best)
+            if outcome is None:
+                after, outcome = step(register, operation.kind, operation.args, operation.request)
+                if after is not register:
+                    register = after
+                    operation.sent, operation.place = True, register.changes
+            outcomes.append((operation, outcome))
+        one.outcomes = outcomes
+        touched = any(operation.kind == "touch" for operation, _ in outcomes)
+        agreed = self._agreed(one)
+        if register is best and not touched and agreed is not None and agreed.ballot == best.ballot:
+            self._chosen(one)  # it is there already
+        elif not outcomes:
+            self._close(one)
+        else:
+            self._propose(one, register._replace(ballot=one.ballot))
+
+    def _done_before(
+        self, operation: Operation, register: Register, best: Register
+    ) -> Outcome | None:
+        """Return how an operation ended if it need not or must not be done any more."""
+        if operation.kind == "touch":
+            return DONE
+        if operation.kind == "get":
+            return None
+        found = recall(register, operation.request)
+        if found is None and operation.sent and operation.place <= best.changes - WINDOW:
+            return UNSURE  # it may have been forgotten since
+        return found
+
+    def _chosen(self, one: Round) -> None:
+        for operation, outcome in one.outcomes:
+            operation.conclude(outcome)
+        self._close(one)
+
+    # -- attempts that fail ---------------------------------------------------------------------
+
+    def _check_hope(self, one: Round) -> None:
+        """Begin anew when those who may still answer are too few."""
+        answered = one.kept if one.phase == "accept" else one.states
+        if not one.is_majority({*answered, *one.waits_for}):
+            self._again(one)
+
+    def _again(self, one: Round) -> None:
+        one.tries += 1
+        if one.tries <= EAGER_TRIES:
+            self._attempt(one, "prepare")
+        else:
+            self._rest(one)
+
+    def _rest(self, one: Round) -> None:
+        """Wait some ticks, each member another number of them."""
+        self._asked.pop(one.number, None)
+        one.number = 0
+        one.waits_for = set()
+        me = self.state.me
+        one.rest_ticks = 1 + (one.tries + (me.number if me is not None else 0)) % 3
+
+    def _hopeless(self, one: Round) -> None:
+        """Too few can be reached: end what has not been sent, wait with the rest for its deadline."""
+        for operation in one.operations:
+            if not operation.sent:
+                operation.give_up()
+        if all(operation.ended for operation in one.operations):
+            self._close(one)
+        else:
+            self._rest(one)
+
+    def _close(self, one: Round) -> None:
+        self._asked.pop(one.number, None)
+        if self.rounds.get(one.key) is one:
+            del self.rounds[one.key]
+            self._done(one.key)
+
+    # -- time and links -------------------------------------------------------------------------
+
+    def tick(self, now_us: int) -> None:
+        """End what is late, and go on with what rests."""
+        self.now_us = now_us
+        for one in list(self.rounds.values()):
+            for operation in one.operations:
+                if operation.deadline_us <= now_us:
+                    operation.give_up()
+            if all(operation.ended for operation in one.operations):
+                self._close(one)
+            elif one.rest_ticks:
+                one.rest_ticks -= 1
+                if not one.rest_ticks:
+                    self._attempt(one, "prepare")
+            elif one.phase == "query" and one.is_majority(one.states):
+                self._attempt(one, "prepare")  # they differ, and the others take their time
+
+    def on_link_down(self, link: Link) -> None:
+        """Wait no more for what a peer still had to answer."""
+        for one in [one for one in self.rounds.values() if link.id in one.waits_for]:
+            one.waits_for.discard(link.id)
+            self._check_hope(one)
+
+    def on_map(self) -> None:
+        """Begin anew what was asked by a map in which the range had other holders."""
+        for one in list(self.rounds.values()):
+            if one.number and self.state.fence[one.index] > one.epoch:
+                self._attempt(one, "prepare")
+
+    def give_up(self) -> None:
+        """End everything: what this node accepted last may never be kept."""
+        for one in list(self.rounds.values()):
+            for operation in one.operations:
+                operation.give_up()
+            self._close(one)
