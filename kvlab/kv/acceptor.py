@@ -5,7 +5,7 @@ It never asks back and never waits.
 CASPaxos (Rystsov, "CASPaxos: Replicated State Machines without logs", 2018), one register per key.
 The answers, as tuples:
 
-    ("state", ballot, value, changes, window)   what was accepted, to a query or with a promise;
+    ("state", ballot, value, changes, forgot, window)   what was accepted, to a query or with a promise;
                                                 the ballot alone where the asker has it already
     ("kept",)                                   accepted
     ("no", ballot)                              a greater one was promised

@@ -11,7 +11,7 @@ the linear namespace:
     ["wait", id]                           donor -> puller: its map is too old, ask again
     ["put", records]                       anybody -> replica: repair
 
-The body is a value, or a register's [value, changes, window].
+The body is a value, or a register's [value, changes, forgot, window].
 
 Invariants:
 
@@ -130,7 +130,7 @@ def _records(
         if ns == LINEAR:
             register = state.registers.get(index, key)
             value = register.value
-            records.append([value, register.changes, list(register.window)])
+            records.append(list(register[1:]))
         else:
             record = state.table.get(index, key)
             value = record[1] if record is not None else None

@@ -6,7 +6,7 @@ each other's rounds. That is for speed; correctness rests on the rounds alone.
 
 The messages, as controls of the peer frames:
 
-    ["do", number, key, kind, args, request, left_us]   do this operation for me
+    ["do", number, key, kind, args, request, retry, since_us, left_us]   do this for me
     ["did", number, code, error, value]
     ["register", what, number, ...]                     rounds, see `proposer`: query, prepare, accept
     ["answer", number, ...]                             see `acceptor`
@@ -91,7 +91,8 @@ class Linear:
             self._handed[number] = (first, operation)
             operation.hops += 1
             left_us = max(0, operation.deadline_us - now_us)
-            what = [operation.key, operation.kind, operation.args, operation.request, left_us]
+            what = [operation.key, operation.kind, operation.args, operation.request]
+            what += [operation.retry, operation.since_us, left_us]
             state.up[first].controls.append(["do", number, *what])
 
     def _first(self, key: bytes) -> str:
@@ -207,15 +208,10 @@ class Linear:
     def _on_do(self, link: Link, message: list[Any], now_us: int) -> None:
         """Do an operation for a peer."""
         match message:
-            case [
-                int(number),
-                bytes(key),
-                str(kind),
-                list(args),
-                str() | int() as request,
-                left,
-            ] if fits(kind, args) and is_version(left):
-                until_us = now_us + min(left, TIMEOUT_US_MAX)
+            case [int(number), bytes(key), str(kind), list(args), str() | int() as request, *rest]:
+                retry, since_us, left_us = rest
+                if not (fits(kind, args) and is_version(since_us) and is_version(left_us)):
+                    raise FrameError(f"an operation of {link.id} that cannot be")
             case _:
                 raise FrameError(f"a malformed operation of {link.id}")
 
@@ -223,7 +219,10 @@ class Linear:
             if link.up:  # else nobody waits for it; the peer was told that the link ended
                 link.controls.append(["did", number, *outcome])
 
-        operation = Operation(key, kind, args, request, until_us, ended, hops=1)
+        until_us = now_us + min(left_us, TIMEOUT_US_MAX)
+        operation = Operation(
+            key, kind, args, request, until_us, ended, bool(retry), since_us, hops=1
+        )
         if self.state.map is None or not self.state.is_open:
             operation.conclude(FEW)
         else:

@@ -5,6 +5,7 @@ It agrees on nothing (`linear`) and knows no RESP (`resp_linear`).
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from kvlab.kv.answer import Batch
@@ -69,4 +70,21 @@ def operation_of(
 
     request_id = default_id if request.req_id is None else request.req_id
     batch.pending += 1
-    return Operation(key.encode(), kind, args, request_id, deadline_us, end)
+    return Operation(
+        key.encode(),
+        kind,
+        args,
+        request_id,
+        deadline_us,
+        end,
+        retry=request.retry,
+        since_us=_time_us(request.timestamp) if request.retry else 0,
+    )
+
+
+def _time_us(text: str | None) -> int:
+    """Return the time of a request in Unix microseconds; 0 where it gives none that can be read."""
+    try:
+        return max(0, int(datetime.fromisoformat(text or "").timestamp() * 1_000_000))
+    except (ValueError, OverflowError):
+        return 0

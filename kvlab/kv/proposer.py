@@ -30,10 +30,12 @@ from kvlab.kv.acceptor import Acceptor, Answer
 from kvlab.kv.link import Link
 from kvlab.kv.register import DONE, Outcome, recall, register_of, step
 from kvlab.kv.state import State
+from kvlab.kv.version import SKEW_MAX_US, microseconds
 from kvlab.storage.registers import EMPTY, WINDOW, Register
 from kvlab.wire.peer import is_version
 
 EAGER_TRIES = 3  # that follow at once; later ones wait, or two proposers could duel for ever
+FORGOTTEN = Outcome("UNKNOWN", "it may have been done before, so long ago that nobody remembers")
 UNSURE = Outcome("UNKNOWN", "not enough replicas confirmed it in time")
 FEW = Outcome("UNAVAILABLE", "not enough replicas answered; nothing was changed")
 
@@ -48,6 +50,8 @@ class Operation:
     request: Any  # its id
     deadline_us: int
     end: Callable[[Operation, Outcome], object]
+    retry: bool = False  # its client may have asked for it before ...
+    since_us: int = 0  # ... by its clock then; 0: at any time
     sent: bool = False  # its effect was proposed to somebody
     place: int = 0  # which change of the key it was then
     ended: bool = False
@@ -169,8 +173,7 @@ class Proposer:
             if member == me or member in self.state.current_up
         ]
         one.waits_for = set(there)
-        body = [register.value, register.changes, list(register.window)]
-        self._tell(there, ["accept", one.number, one.epoch, one.key, register.ballot, *body])
+        self._tell(there, ["accept", one.number, one.epoch, one.key, *register])
         if me in there:
             self._take(one, me, self._acceptor.accept(one.index, one.key, one.epoch, register))
 
@@ -222,7 +225,7 @@ class Proposer:
         register = self._agreed(one)
         if register is not None:
             for operation in one.operations:
-                operation.conclude(step(register, "get", [], None)[1])
+                operation.conclude(step(register, "get", [], None, 0)[1])
             self._close(one)
         elif not one.waits_for and one.is_majority(one.states):
             self._attempt(one, "prepare")  # what was seen must be chosen before it is told
@@ -248,7 +251,9 @@ class Proposer:
                 continue
             outcome = self._done_before(operation, register, best)
             if outcome is None:
-                after, outcome = step(register, operation.kind, operation.args, operation.request)
+                after, outcome = step(
+                    register, operation.kind, operation.args, operation.request, one.ballot
+                )
                 if after is not register:
                     register = after
                     operation.sent, operation.place = True, register.changes
@@ -272,9 +277,14 @@ class Proposer:
         if operation.kind == "get":
             return None
         found = recall(register, operation.request)
-        if found is None and operation.sent and operation.place <= best.changes - WINDOW:
-            return UNSURE  # it may have been forgotten since
-        return found
+        if found is not None:
+            return found
+        since_us = operation.since_us - SKEW_MAX_US
+        if operation.retry and best.forgot and microseconds(best.forgot) >= since_us:
+            return FORGOTTEN
+        if operation.sent and operation.place <= best.changes - WINDOW:
+            return FORGOTTEN
+        return None
 
     def _chosen(self, one: Round) -> None:
         for operation, outcome in one.outcomes:

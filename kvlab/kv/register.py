@@ -18,7 +18,7 @@ from kvlab.kv.answer import MISSING
 from kvlab.storage.memory import Value
 from kvlab.storage.registers import WINDOW, Register, Remembered
 from kvlab.wire.limits import VALUE_LIMIT_BYTES
-from kvlab.wire.peer import FrameError
+from kvlab.wire.peer import FrameError, is_version
 
 _VALUES = (str, bytes, type(None))
 INTEGER_BITS = 64
@@ -44,30 +44,33 @@ DONE = Outcome()
 ABSENT = Outcome("NOT_FOUND", MISSING)
 
 
-def step(register: Register, kind: str, args: list[Any], request: Any) -> tuple[Register, Outcome]:
-    """Do one operation; `request` is the id by which it can be told from others.
+def step(
+    register: Register, kind: str, args: list[Any], request: Any, ballot: int
+) -> tuple[Register, Outcome]:
+    """Do one operation, to be proposed under a ballot; `request` is the id that tells it from others.
 
     `kind` is one of KINDS and `args` are as many as it takes.
     """
     value, outcome, changed = KINDS[kind][1](register.value, *args)
     if not changed:
         return register, outcome
-    window = (*register.window, _entry(request, outcome.value))[-WINDOW:]
-    return Register(register.ballot, value, register.changes + 1, window), outcome
+    window = (*register.window, _entry(request, ballot, outcome.value))
+    forgot = max((register.forgot, *(each[1] for each in window[:-WINDOW])))
+    return Register(ballot, value, register.changes + 1, forgot, window[-WINDOW:]), outcome
 
 
 def recall(register: Register, request: Any) -> Outcome | None:
     """Return the outcome of an operation that was done before, or None if it is not known."""
-    for known, told, value in register.window:
+    for known, _, told, value in register.window:
         if known == request:
             return Outcome(value=value) if told else Outcome("UNKNOWN", OUTCOME_GONE)
     return None
 
 
-def _entry(request: Any, value: Any) -> Remembered:
+def _entry(request: Any, ballot: int, value: Any) -> Remembered:
     if isinstance(value, str | bytes) and len(value) > REMEMBERED_BYTES_MAX:
-        return request, False, None
-    return request, True, value
+        return request, ballot, False, None
+    return request, ballot, True, value
 
 
 Step = tuple[Value | None, Outcome, bool]  # the value that follows, the outcome, whether it changed
@@ -179,18 +182,18 @@ def _joined(value: Value, more: Value) -> Value:
 
 
 def register_of(ballot: int, body: Any) -> Register:
-    """Return a register from its ballot and [value, changes, window]; FrameError if it is none."""
+    """Return a register from a ballot and the rest as a list; FrameError if it is none."""
     match body:
-        case [value, int(changes), list() | tuple() as window] if (
-            type(value) in _VALUES and changes >= 0 and len(window) <= WINDOW
+        case [value, int(changes), forgot, list() | tuple() as window] if (
+            type(value) in _VALUES and changes >= 0 and is_version(forgot) and len(window) <= WINDOW
         ):
             pass
         case _:
-            raise FrameError("a register is a value, a count and a window")
+            raise FrameError("a register is a value, a count, a ballot and a window")
     for entry in window:
         match entry:
-            case [_, bool(), told] if type(told) in (*_VALUES, int):
+            case [_, int(), bool(), told] if type(told) in (*_VALUES, int):
                 pass
             case _:
                 raise FrameError("a window holds the ids of requests with what they told")
-    return Register(ballot, value, changes, tuple(map(tuple, window)))
+    return Register(ballot, value, changes, forgot, tuple(map(tuple, window)))

@@ -6,7 +6,7 @@ An entry is one thing to remember. In the order in which they were said:
     [DROP, range]                           all of a range that was said before is void
     [META, name, value]                     a named value; the last one counts
     [RESET]                                 all that was said before is void
-    [REGISTER, key, ballot, value, changes, window]     what was accepted for a key
+    [REGISTER, key, ballot, value, changes, forgot, window]     what was accepted for a key
     [PROMISE, key, ballot]                  what was promised for a key
 
 Invariant: `Saved`, fed with what a Journal of a table and of registers gave, holds what they held.
@@ -112,8 +112,9 @@ class Saved:
             put(range_of(key), key, version, value)
             self.version = max(self.version, version)
 
-    def _register(self, key: bytes, ballot: int, value: Any, changes: int, window: Any) -> None:
-        register = Register(ballot, value, changes, tuple(map(tuple, window)))
+    def _register(self, key: bytes, ballot: int, *body: Any) -> None:
+        value, changes, forgot, window = body
+        register = Register(ballot, value, changes, forgot, tuple(map(tuple, window)))
         self.registers.accept(self._range_of(key), key, register)
         self.version = max(self.version, ballot)
 

@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 WINDOW = 8
 """So many of a register's last changes are remembered, to be told from new ones."""
 
-Remembered = tuple[Any, bool, Any]
-"""The id of a request that changed the key, whether its outcome is kept, and what it told."""
+Remembered = tuple[Any, int, bool, Any]
+"""The id of a request that changed the key, the ballot under which it did, whether its outcome is kept,
+and what it told."""
 
 
 class Register(NamedTuple):
     """What was accepted for one key.
 
-    `value` is None where the key is absent, `changes` counts the changes of the key's whole life, and
-    `window` remembers the last WINDOW of them.
+    `value` is None where the key is absent, `changes` counts the changes of the key's whole life,
+    `window` remembers the last WINDOW of them, and `forgot` is the greatest ballot of the others.
     """
 
     ballot: int = 0
     value: Value | None = None
     changes: int = 0
+    forgot: int = 0
     window: tuple[Remembered, ...] = ()
 
 

@@ -63,6 +63,7 @@ CAMEL_NAMES = {
     "meta": "Meta",
     "expected": "Expected",
     "by": "By",
+    "retry": "Retry",
     "code": "Code",
     "node": "Node",
     "version": "Version",
@@ -95,6 +96,7 @@ class Request(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     meta: bool = False
     expected: str | None = None
     by: int = 1
+    retry: bool = False
 
 
 class PlainRequest(msgspec.Struct, gc=False, forbid_unknown_fields=True):

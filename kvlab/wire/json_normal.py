@@ -58,6 +58,7 @@ _REQUEST_FIELDS = {
     "meta": ("meta", _field(bool, "true or false")),
     "expected": ("expected", _TEXT),
     "by": ("by", _field(int, "a whole number")),
+    "retry": ("retry", _field(bool, "true or false")),
 }
 _SIX = ("type", "key", "value", "timestamp", "status", "error")
 _REPLY_FIELDS = {

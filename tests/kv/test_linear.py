@@ -4,7 +4,7 @@ import pytest
 
 from kvlab.ring.slot import slot_of
 from kvlab.storage.registers import Register
-from kvlab.wire.json_lines import Request
+from kvlab.wire.json_lines import Request, rfc3339
 from tests.kv.world import World
 
 LINEAR = "linear"
@@ -322,3 +322,29 @@ def test_a_node_alone_serves_without_others():
     replies = world.ask("server1", *(Request("INCR", "k", ns=LINEAR) for _ in range(3000)))
 
     assert replies[-1].value == "3000"
+
+
+def test_a_request_that_is_sent_again_after_it_was_forgotten_is_not_done_twice():
+    world = World(3)
+    sent = rfc3339(world.now_us)
+    ask(world, "server1", "INCR", req_id="a")
+    world.tick(20)
+    for _ in range(8):
+        ask(world, "server1", "INCR")
+
+    late = ask(world, "server2", "INCR", req_id="a", retry=True, timestamp=sent)
+    timeless = ask(world, "server2", "INCR", req_id="a", retry=True)
+
+    assert (late.code, timeless.code) == ("UNKNOWN", "UNKNOWN")
+    assert ask(world, "server1", "GET").value == "9"
+
+
+def test_a_request_that_is_sent_again_and_never_arrived_is_done():
+    world = World(3)
+    for _ in range(20):
+        ask(world, "server1", "INCR")
+    world.tick(20)
+    sent = rfc3339(world.now_us)
+    world.tick(20)
+
+    assert ask(world, "server2", "INCR", req_id="a", retry=True, timestamp=sent).value == "21"
