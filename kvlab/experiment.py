@@ -24,8 +24,13 @@ from kvlab.fault.partition import Link, parse_groups
 from kvlab.fault.selector import resolve as select
 from kvlab.history import Event
 from kvlab.rng import Rng
-from kvlab.spec.scenario import FaultSpec, OperationSpec, ScenarioSpec
+from kvlab.spec.scenario import VERBS, FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
 
+ANSWERS = ("NOT_FOUND", "CONFLICT")  # errors that a working store gives
+MADE_SHARE = 0.5  # of reads and deletes are of counters and growing texts, where there are any
+EXPECTS_SHARE = 0.8  # of compare-and-sets expect a value
+MADE_PER_KEY = 20  # operations of any kind for each key of counters and of texts
+AGAIN_SHARE = 0.5  # of operations are asked again where their end is unknown
 OK_SHARE_MIN = 0.2  # of all operations must succeed, or the run proved little
 
 
@@ -50,6 +55,13 @@ class Plan:
         return any(loses_data(fault.kind, self.spec.sync) for fault in self.faults)
 
     @property
+    def _lives_lost(self) -> int:
+        """How often a node is to lose what it holds."""
+        return sum(
+            len(fault.nodes) for fault in self.faults if loses_data(fault.kind, self.spec.sync)
+        )
+
+    @property
     def moves(self) -> bool:
         """Whether ranges change hands."""
         changes = any(fault.kind in ("join", "leave") for fault in self.faults)
@@ -60,9 +72,12 @@ class Plan:
         """Return the checks of the history whose guarantee the store gives in this setting.
 
         `reads` and `lost` always; `fresh` where read and write quorums meet; `linear` where one
-        copy serves each key and stays where it is.
+        copy serves each key and stays where it is, and in the linear namespace as long as no two
+        copies of a key are lost.
         """
         spec = self.spec
+        if spec.ns == "linear":
+            return ("linear",) if self._lives_lost <= (spec.copies > 2) else ()
         found = ["reads", "lost"]
         if spec.r + spec.w > spec.copies:
             found.append("fresh")
@@ -168,7 +183,7 @@ def _draw_operations(
         value = f"v{number}".ljust(work.value_bytes, ".") if verb == "set" else ""
         if level == "mixed":
             level = rng.choice(("", "", "one", "quorum", "all"))
-        yield OperationSpec(
+        operation = OperationSpec(
             at_us=rng.randrange(1, work.span_us),
             client=f"c{client + 1}",
             verb=verb,
@@ -179,6 +194,35 @@ def _draw_operations(
             meta=meta,
             timeout_us=work.timeout_us,
         )
+        yield operation if spec.ns == "eventual" else _linear(operation, number, work, rng)
+
+
+def _linear(one: OperationSpec, number: int, work: WorkloadSpec, rng: Rng) -> OperationSpec:
+    """Make of a drawn operation one of the linear namespace, which has more verbs and no levels.
+
+    Counters and growing texts have keys of their own: any of their values shows how often each
+    operation was done. A cas expects one of the values that were written lately.
+    """
+    shares = {verb: getattr(work, verb) for verb in VERBS}
+    [verb] = rng.choices(tuple(shares), tuple(shares.values()))
+    made = [kind for kind in ("incr", "append") if shares[kind]]
+    kind = verb if verb in made else ""
+    if made and verb in ("get", "delete") and rng.random() < MADE_SHARE:
+        kind = rng.choice(made)
+    key = one.key
+    if kind:  # many, as what many clients do to one key at once takes long to judge
+        key = f"{kind}{rng.randrange(max(work.keys, work.operations // MADE_PER_KEY))}"
+    value = expected = ""
+    if verb in ("set", "cas"):
+        value = f"v{number}".ljust(work.value_bytes, ".")
+    elif verb == "append":
+        value = f"{number},"
+    if verb == "cas" and rng.random() < EXPECTS_SHARE:
+        expected = f"v{max(0, number - rng.randint(1, 4))}".ljust(work.value_bytes, ".")
+    return replace(
+        one, verb=verb, key=key, value=value, expected=expected, level="", meta=False,
+        again=rng.random() < AGAIN_SHARE,
+    )  # fmt: skip
 
 
 def _style(rng: Rng) -> tuple[str, bool]:
@@ -243,7 +287,7 @@ def guards_of(plan: Plan, events: Iterable[Event], record: Record) -> dict[str, 
             final += event.type == "ok"
         elif event.type == "invoke":
             total += 1
-        elif event.type == "ok" or (event.type == "fail" and event.error == "NOT_FOUND"):
+        elif event.type == "ok" or (event.type == "fail" and event.error in ANSWERS):
             ok += 1
     guards = {"operations": "", "final reads": "", "faults": ""}
     if total and ok < OK_SHARE_MIN * total:

@@ -37,7 +37,7 @@ class Acceptor:
         self.state = state
 
     def query(self, index: int, key: bytes, epoch: int, held: int) -> Answer:
-        """Tell what was accepted, if it is above what the asker holds."""
+        """Tell what was accepted, by its ballot alone if that is what the asker holds."""
         return self._closed(index, epoch) or self._tell(index, key, held)
 
     def prepare(self, index: int, key: bytes, epoch: int, held: int, ballot: int) -> Answer:
@@ -86,6 +86,6 @@ class Acceptor:
 
     def _tell(self, index: int, key: bytes, held: int) -> Answer:
         register = self.state.registers.get(index, key)
-        if register.ballot <= held:
+        if register.ballot == held:
             return ("state", register.ballot)
         return ("state", *register)

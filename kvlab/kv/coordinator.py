@@ -284,7 +284,8 @@ class Coordinator:
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
         if not self.state.is_open:
-            return self.state.why_closed, self._starting()
+            # Of a request that was made before nobody here can say that it did not happen.
+            return "UNKNOWN" if request.retry else self.state.why_closed, self._starting()
         return "", ""
 
 

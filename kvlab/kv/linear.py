@@ -26,7 +26,7 @@ from typing import Any
 
 from kvlab.kv.acceptor import Acceptor
 from kvlab.kv.link import Link
-from kvlab.kv.proposer import FEW, Operation, Proposer
+from kvlab.kv.proposer import FEW, UNSURE, Operation, Proposer
 from kvlab.kv.register import Outcome, fits, register_of
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
@@ -62,7 +62,7 @@ class Linear:
     def submit(self, operation: Operation) -> None:
         """Begin an operation of a client of this node."""
         if self._count >= OPERATIONS_MAX:
-            operation.conclude(BUSY)
+            operation.conclude(UNSURE if operation.retry else BUSY)
             return
         self._count += 1
         end = operation.end

@@ -65,7 +65,7 @@ class Operation:
 
     def give_up(self) -> None:
         """End it without having been able to do it."""
-        self.conclude(UNSURE if self.sent else FEW)
+        self.conclude(UNSURE if self.sent or self.retry else FEW)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +75,7 @@ class Round:
     key: bytes
     index: int  # of its range
     operations: list[Operation]
-    number: int = 0  # of this attempt
+    number: int = 0  # of what was asked last
     phase: str = ""
     epoch: int = 0
     ballot: int = 0
@@ -85,7 +85,6 @@ class Round:
     waits_for: set[str] = field(default_factory=set)
     states: dict[str, Register] = field(default_factory=dict)  # what members told
     kept: set[str] = field(default_factory=set)
-    proposed: Register = EMPTY
     outcomes: list[tuple[Operation, Outcome]] = field(default_factory=list)
     tries: int = 0
     rest_ticks: int = 0  # before the next attempt
@@ -113,7 +112,7 @@ class Proposer:
         self.rounds: dict[bytes, Round] = {}
         self._acceptor = acceptor
         self._done = done
-        self._asked: dict[int, Round] = {}  # by number of the attempt
+        self._asked: dict[int, Round] = {}  # by number of what was asked last
         self._number = 0
 
     def begin(self, key: bytes, index: int, operations: list[Operation]) -> None:
@@ -142,9 +141,7 @@ class Proposer:
             self._hopeless(one)
             return
         one.phase = phase
-        self._number += 1
-        one.number = self._number
-        self._asked[one.number] = one
+        self._count(one)
         one.waits_for = set(there)
         if phase == "prepare":
             above = max(one.above, state.registers.promised(one.index, one.key))
@@ -162,10 +159,17 @@ class Proposer:
         if mine:
             self._take(one, settings.id, mine)
 
+    def _count(self, one: Round) -> None:
+        """Give what is asked now a number, by which its answers are known."""
+        self._asked.pop(one.number, None)
+        self._number += 1
+        one.number = self._number
+        self._asked[one.number] = one
+
     def _propose(self, one: Round, register: Register) -> None:
         """Ask those who promised, and all others too, to accept a register."""
-        one.phase, one.proposed = "accept", register
-        one.kept = set()
+        one.phase, one.kept = "accept", set()
+        self._count(one)  # what is still to come of the promises does not matter any more
         me = self.state.settings.id
         there = [
             member
@@ -185,7 +189,7 @@ class Proposer:
     # -- answers --------------------------------------------------------------------------------
 
     def on_answer(self, link: Link, number: int, answer: Answer) -> None:
-        """Take what an acceptor said to an attempt; one that is over is left out."""
+        """Take what an acceptor said; what nobody waits for any more is left out."""
         one = self._asked.get(number)
         if one is not None and link.id in one.waits_for:
             self._take(one, link.id, answer)
@@ -214,11 +218,10 @@ class Proposer:
             self._check_hope(one)
 
     def _register(self, one: Round, ballot: int, body: list[Any]) -> Register:
-        """Return what a member told: the ballot alone stands for what is held here, or is older."""
+        """Return what a member told: the ballot alone stands for what this node told itself."""
         if body:
             return register_of(ballot, body)
-        held = self.state.registers.get(one.index, one.key)
-        return held if held.ballot == ballot else Register(ballot)
+        return next((each for each in one.states.values() if each.ballot == ballot), EMPTY)
 
     def _look(self, one: Round) -> None:
         """Answer a read if one ballot is chosen: a majority tells it, and none is newer there."""
@@ -235,16 +238,14 @@ class Proposer:
         ballots: dict[int, list[str]] = {}
         for member, register in one.states.items():
             ballots.setdefault(register.ballot, []).append(member)
-        for ballot, members in ballots.items():
+        for members in ballots.values():
             if one.is_majority(members):
-                told = [one.states[member] for member in members]
-                # Only who is behind this node says a ballot without its register.
-                return max(told, key=lambda each: each.changes) if ballot else EMPTY
+                return one.states[members[0]]
         return None
 
     def _do(self, one: Round) -> None:
         """Do the operations on the greatest register that was accepted, and propose what follows."""
-        best = max(one.states.values(), key=lambda each: (each.ballot, each.changes))
+        best = max(one.states.values(), key=lambda each: each.ballot)
         register, outcomes = best, list[tuple[Operation, Outcome]]()
         for operation in one.operations:
             if operation.ended:

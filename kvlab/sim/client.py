@@ -1,7 +1,7 @@
 """A simulated client: it sends the operations of its plan to nodes and notes what came of them.
 
-It speaks the JSON protocol through the same codec as the real clients. It repeats nothing: what is
-uncertain stays so in the history.
+It speaks the JSON protocol through the same codec as the real clients. What is uncertain stays so in
+the history; only operations that say `again` are asked once more, of another node.
 
 Invariants:
 
@@ -31,6 +31,7 @@ from kvlab.wire.json_lines import Reply, ReplyReader, encode_request
 CONNECT_US_MAX = 500_000
 RETRY_US = 20_000  # from a connection that failed to the next try
 PIPELINE_MAX = 16  # operations under way at once
+AGAIN_US_MAX = 5_000_000  # that nobody is found who could be asked once more
 EAGER_SHARE = 0.3  # of clients send what is due while replies are outstanding
 WEAK_LEVELS = ("one",)
 
@@ -43,6 +44,9 @@ class Sent:
     number: int
     name: str  # of the client in the history
     until_us: int  # no reply by then: it is given up
+    first_us: int  # when it was sent for the first time
+    at: str  # whom it was asked
+    again: bool  # it may be asked once more
 
 
 class Client:
@@ -61,6 +65,7 @@ class Client:
         recorder: Recorder,
         watch: Watch,
         rng: Rng,
+        ns: str = "eventual",
         final: bool = False,
         done: Callable[[], object] = lambda: None,
     ) -> None:
@@ -76,10 +81,12 @@ class Client:
         self._recorder = recorder
         self._watch = watch
         self._rng = rng
+        self._ns = ns
         self._final = final
         self._call_done = done
         self._eager = not final and rng.random() < EAGER_SHARE
         self._sent: deque[Sent] = deque()
+        self._again: deque[Sent] = deque()  # to be asked once more
         self._count = 0
         self._at = ""  # the node that this client is connected to, or wants to be
         self._end: End | None = None
@@ -145,8 +152,10 @@ class Client:
         """Go on with the next operation when it is due, and some time has passed."""
         if self._next is not None:
             self._next.cancel()
-        if self._operations:
-            at_us = max(self._operations[0].at_us, self._clock.now_us + after_us)
+        if self._operations or self._again:
+            at_us = self._clock.now_us + after_us
+            if not self._again:
+                at_us = max(self._operations[0].at_us, at_us)
             self._next = self._clock.at(at_us, self._begin)
         elif not self._sent and not self.done:
             self.done = True
@@ -156,6 +165,12 @@ class Client:
             self._call_done()
 
     def _begin(self) -> None:
+        if self._again:
+            if self._connected and self._at != self._again[0].at:
+                self._send()
+            elif not self._sent:
+                self._connect("")
+            return
         if not self._operations or (self._sent and not self._eager):
             return
         wanted = self._operations[0].node
@@ -175,16 +190,23 @@ class Client:
 
     def _send(self) -> None:
         """Send all operations that are due, in one write."""
-        now_us, parts = self._clock.now_us, []
+        now_us, parts = self._clock.now_us, list[bytes]()
+        while self._again:
+            sent = self._again.popleft()
+            sent.again, sent.at, sent.until_us = False, self._at, now_us + sent.operation.timeout_us
+            parts.append(self._encode(sent.operation, sent.number, first_us=sent.first_us))
+            self._sent.append(sent)
         while self._operations and len(self._sent) < PIPELINE_MAX:
             operation = self._operations[0]
             if operation.at_us > now_us or operation.node not in ("", self._at):
                 break
             self._operations.popleft()
             number = self._invoke(operation)
-            parts.append(_encode(operation, number))
+            parts.append(self._encode(operation, number))
             until_us = now_us + operation.timeout_us
-            self._sent.append(Sent(operation, number, self._as, until_us))
+            self._sent.append(
+                Sent(operation, number, self._as, until_us, now_us, self._at, operation.again)
+            )
         if parts and self._end is not None:
             self._await()
             self._end.write(b"".join(parts))
@@ -212,7 +234,7 @@ class Client:
         sent = self._sent.popleft()
         operation, number, name = sent.operation, sent.number, sent.name
         self._watch.judged["answers"] += 1
-        if reply.key != operation.key or reply.req_id not in (None, number):
+        if reply.key != operation.key or reply.req_id not in (None, self._id(number)):
             what = (
                 f"{operation.verb} {operation.key} (op {number}) with {reply.key}, {reply.req_id}"
             )
@@ -220,6 +242,9 @@ class Client:
         f = operation.verb
         outcome, error = outcome_of(f, reply.status, reply.code, reply.error)
         self._watch.saw(f"reply: {f} {error or outcome}{' degraded' if reply.degraded else ''}")
+        if outcome == "info" and sent.again:
+            self._again.append(sent)
+            return
         event = self._event(outcome, operation, number, name)
         event.error, event.version = error, reply.version
         # What was asked to be weak promises no more than what had to be.
@@ -239,9 +264,13 @@ class Client:
         end, self._end, self._connected = self._end, None, False
         if end is not None:
             end.abort()
-        unsure = bool(self._sent)
+        unsure = False
         while self._sent:
             sent = self._sent.popleft()
+            if sent.again:
+                self._again.append(sent)
+                continue
+            unsure = True
             operation, number, name = sent.operation, sent.number, sent.name
             self._watch.saw(f"reply: {operation.verb} {why}")
             kind: EventType = "fail" if operation.verb == "get" else "info"
@@ -258,6 +287,12 @@ class Client:
     def _drop_late(self, why: str) -> None:
         """Give up operations that could not be sent in their time."""
         now_us = self._clock.now_us
+        while self._again and self._again[0].until_us + AGAIN_US_MAX < now_us:
+            sent = self._again.popleft()
+            kind: EventType = "fail" if sent.operation.verb == "get" else "info"
+            event = self._event(kind, sent.operation, sent.number, sent.name)
+            event.error = why
+            self._recorder.add(event)
         while (
             self._operations and self._operations[0].at_us + self._operations[0].timeout_us < now_us
         ):
@@ -276,8 +311,10 @@ class Client:
         self._count += 1
         event = self._event("invoke", operation, self._count, self._as)
         event.node = self._at
-        if operation.verb == "set":
+        if operation.value:
             event.value = operation.value
+        if operation.verb == "cas":
+            event.expected = operation.expected or None
         event.intended_us = operation.at_us
         self._recorder.add(event)
         return self._count
@@ -294,17 +331,26 @@ class Client:
             final=self._final,
         )
 
+    def _id(self, number: int) -> int | str:
+        """Return the id of a request: in the linear namespace no two clients give the same."""
+        return number if self._ns == "eventual" else f"{self.name}-{number}"
 
-def _encode(operation: OperationSpec, number: int) -> bytes:
-    """Return one request: plain where nothing special is asked, as most real ones are."""
-    value = operation.value if operation.verb == "set" else None
-    if not operation.meta and not operation.level:
-        return encode_request(operation.verb.upper(), operation.key, value)
-    return encode_request(
-        operation.verb.upper(),
-        operation.key,
-        value,
-        level=operation.level,
-        meta=operation.meta,
-        req_id=number,
-    )
+    def _encode(self, operation: OperationSpec, number: int, *, first_us: int = -1) -> bytes:
+        """Return one request: plain where nothing special is asked, as most real ones are."""
+        verb, key = operation.verb.upper(), operation.key
+        value = operation.value if operation.verb not in ("get", "delete", "incr") else None
+        if self._ns == "eventual":
+            if not operation.meta and not operation.level:
+                return encode_request(verb, key, value)
+            level, meta = operation.level, operation.meta
+            return encode_request(verb, key, value, level=level, meta=meta, req_id=number)
+        return encode_request(
+            verb,
+            key,
+            value,
+            ns=self._ns,
+            req_id=self._id(number),
+            expected=operation.expected or None,
+            by=int(operation.value or 1) if operation.verb == "incr" else 1,
+            retry=first_us >= 0,
+        )

@@ -33,6 +33,9 @@ from kvlab.sim.stress import (
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
+LINEAR_SHARE = 0.25  # of seeds ask in the linear namespace
+KEPT_SHARE = 0.8  # of those whose nodes would keep their data in memory alone keep it on disk
+LINEAR_VALUE_BYTES_MAX = 1000
 PRESSED_SHARE = 0.3  # of seeds press on one thing
 _PRESSED = (
     *(dense, dying, falling, lossy, moving, parted, rotting, skewed, split, strangers),
@@ -53,9 +56,33 @@ def draw(seed: int, *, nodes: int = 0, operations: int = 0) -> ScenarioSpec:
     spec = _blend(seed, rng, nodes)
     if rng.random() < PRESSED_SHARE and not nodes:
         spec = rng.choice(_PRESSED)(seed)
+    chance = Rng(seed, "namespace")  # of its own: what else is drawn stays as it is
+    if chance.random() < LINEAR_SHARE and not spec.operations:
+        spec = _in_linear(spec, chance)
     if operations:
         spec = replace(spec, workload=replace(spec.workload, operations=operations))
     return spec
+
+
+def _in_linear(spec: ScenarioSpec, rng: Rng) -> ScenarioSpec:
+    """Return the scenario with clients that ask in the linear namespace.
+
+    A memory that is lost is a vote that is lost: mostly nodes keep their data, so that much can be
+    promised.
+    """
+    get, put, delete, cas, incr, append = rng.choice(_LINEAR_MIXES)
+    workload = replace(
+        spec.workload,
+        get=get,
+        set=put,
+        delete=delete,
+        cas=cas,
+        incr=incr,
+        append=append,
+        value_bytes=min(spec.workload.value_bytes, LINEAR_VALUE_BYTES_MAX),
+    )
+    sync = "always" if spec.sync == "memory" and rng.random() < KEPT_SHARE else spec.sync
+    return replace(spec, name=f"{spec.name}-linear", ns="linear", sync=sync, workload=workload)
 
 
 def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
@@ -110,6 +137,13 @@ def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
     )
 
 
+# Shares of get, set, delete, cas, incr and append.
+_LINEAR_MIXES = (
+    (0.4, 0.2, 0.1, 0.1, 0.1, 0.1),
+    (0.5, 0.3, 0.1, 0.1, 0.0, 0.0),
+    (0.4, 0.1, 0.0, 0.0, 0.25, 0.25),
+    (0.3, 0.1, 0.1, 0.5, 0.0, 0.0),
+)
 # Shares of get, set, delete.
 _MIXES = ((0.5, 0.4, 0.1), (0.5, 0.5, 0.0), (0.2, 0.5, 0.3), (0.8, 0.15, 0.05))
 

@@ -137,6 +137,7 @@ class World:
             recorder=self.recorder,
             watch=self.watch,
             rng=self._rng.child(name),
+            ns=self.plan.spec.ns,
             final=final,
         )
         self.clients.append(client)

@@ -26,7 +26,9 @@ FAULT_KINDS: Final = (
     "leave",
 )
 SYNCS: Final = ("memory", "always", "interval", "os")
-VERBS: Final = ("get", "set", "delete")
+NAMESPACES: Final = ("eventual", "linear")
+VERBS: Final = ("get", "set", "delete", "cas", "incr", "append")
+LINEAR_VERBS: Final = ("cas", "incr", "append")  # that only the linear namespace has
 LEVELS: Final = ("", "one", "quorum", "all")
 
 
@@ -74,12 +76,14 @@ class OperationSpec:
 
     at_us: int
     client: str
-    verb: str  # get, set or delete
+    verb: str  # one of VERBS
     key: str
-    value: str = ""
+    value: str = ""  # to write, to append, or ("": 1) to add
+    expected: str = ""  # by a cas; "": that the key is absent
     node: str = ""  # whom the client asks; "": wherever it is connected
     level: str = ""
     meta: bool = False  # ask for version and acknowledgements
+    again: bool = False  # where its end is unknown, ask another node once more, under the same id
     timeout_us: int = 2 * SECOND_US
 
 
@@ -95,6 +99,9 @@ class WorkloadSpec:
     get: float = 0.5
     set: float = 0.4
     delete: float = 0.1
+    cas: float = 0.0
+    incr: float = 0.0
+    append: float = 0.0
     value_bytes: int = 16
 
 
@@ -112,6 +119,7 @@ class ScenarioSpec:
     r: int = 2
     w: int = 2
     ranges: int = 16
+    ns: str = "eventual"  # in which clients ask: one of NAMESPACES
     sync: str = "memory"  # where data is kept, and when it is synced: one of SYNCS
     fsync_us: int = 0  # that a disk takes for one sync, at most
     dead_after_us: int = 0  # a member that is away so long is replaced by others; 0: never

@@ -17,7 +17,14 @@ from kvlab.spec.cluster import ReplicationSpec
 from kvlab.spec.cluster_file import SEED_MAX, VERSIONS, read_name, read_ranges, read_replication
 from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
-from kvlab.spec.scenario import SECOND_US, SYNCS, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario import (
+    LINEAR_VERBS,
+    NAMESPACES,
+    SECOND_US,
+    SYNCS,
+    ScenarioSpec,
+    WorkloadSpec,
+)
 from kvlab.spec.scenario_items import (
     TIME_US_MAX,
     TIMEOUT_US_MAX,
@@ -46,11 +53,11 @@ _MS: Final = 1_000
 _MINUTE: Final = 60 * SECOND_US
 _KEYS: Final = (
     *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
-    *("sync", "fsync", "dead_after"),
+    *("ns", "sync", "fsync", "dead_after"),
     *("time", "settle", "workload", "operations", "faults"),
 )
 _WORKLOAD_KEYS: Final = ("operations", "clients", "keys", "for", "timeout", "mix", "value")
-_SHARES: Final = ("get", "set", "delete")
+_SHARES: Final = ("get", "set", "delete", "cas", "incr", "append")
 _DEFAULT: Final = ScenarioSpec()
 """What a file says that says nothing: where each reader below finds its defaults."""
 
@@ -80,6 +87,14 @@ def _scenario(file: Section) -> ScenarioSpec:
     # With a wrong time there is nothing to hold other times against.
     end_us = time_us if len(file.problems.found) == before else TIME_US_MAX
     operations = read_operations(file, end_us)
+    ns = file.choice("ns", _DEFAULT.ns, NAMESPACES)
+    workload = _workload(file, TIME_US_MAX if operations else end_us)
+    verbs = {one.verb for one in operations}
+    verbs |= {verb for verb in LINEAR_VERBS if getattr(workload, verb)}
+    if ns != "linear" and verbs.intersection(LINEAR_VERBS):
+        verb = next(one for one in LINEAR_VERBS if one in verbs)
+        complaint = f", but {verb} writes what depends on what is there"
+        file.wrong("ns", "write ns: linear", complaint=complaint)
     return ScenarioSpec(
         name=read_name(file, _DEFAULT.name),
         seed=file.integer("seed", _DEFAULT.seed, low=0, high=SEED_MAX),
@@ -88,6 +103,7 @@ def _scenario(file: Section) -> ScenarioSpec:
         r=replication.r,
         w=replication.w,
         ranges=read_ranges(file, _DEFAULT.ranges),
+        ns=ns,
         sync=file.choice("sync", _DEFAULT.sync, SYNCS),
         fsync_us=file.duration("fsync", _DEFAULT.fsync_us, low_us=0, high_us=_MINUTE),
         dead_after_us=file.duration(
@@ -96,8 +112,8 @@ def _scenario(file: Section) -> ScenarioSpec:
         latency_us=network.duration("latency", _DEFAULT.latency_us, low_us=0, high_us=_MINUTE),
         jitter_us=network.duration("jitter", _DEFAULT.jitter_us, low_us=0, high_us=_MINUTE),
         clocks=_clocks(file),
-        # A workload that operations stand in for is kept, but never runs: any time will do.
-        workload=_workload(file, TIME_US_MAX if operations else end_us),
+        # One that operations stand in for is kept, but never runs: any time will do for it.
+        workload=workload,
         operations=operations,
         faults=read_faults(file, end_us),
         time_us=time_us,
@@ -138,7 +154,7 @@ def _clocks(file: Section) -> dict[str, int]:
 def _workload(file: Section, end_us: int) -> WorkloadSpec:
     default = _DEFAULT.workload
     section = file.section("workload", _WORKLOAD_KEYS, sample="{operations: 1000, for: 20s}")
-    get, put, delete = _mix(section)
+    shares = _mix(section)
     span_us = section.duration("for", default.span_us, low_us=_MS, high_us=TIME_US_MAX)
     if span_us > end_us:
         time = format_duration(end_us, exact=True)
@@ -157,29 +173,26 @@ def _workload(file: Section, end_us: int) -> WorkloadSpec:
         timeout_us=section.duration(
             "timeout", default.timeout_us, low_us=TIMEOUT_US_MIN, high_us=TIMEOUT_US_MAX
         ),
-        get=get,
-        set=put,
-        delete=delete,
         value_bytes=value_bytes,
+        **shares,
     )
 
 
-def _mix(workload: Section) -> tuple[float, float, float]:
-    """Read the shares of get, set and delete: those that the file leaves out are 0, all: defaults."""
-    default = _DEFAULT.workload
+def _mix(workload: Section) -> dict[str, float]:
+    """Read the shares of each verb: those that the file leaves out are 0, all: defaults."""
     sample = "{get: 0.5, set: 0.4, delete: 0.1}"
     mix = workload.section("mix", _SHARES, sample=sample)
     if all(mix.get(share) is None for share in _SHARES):
-        return default.get, default.set, default.delete
+        return {share: getattr(_DEFAULT.workload, share) for share in _SHARES}
     before = len(mix.problems.found)
-    get, put, delete = (mix.number(share, 0.0, low=0, high=1) for share in _SHARES)
-    total = get + put + delete
+    shares = {share: mix.number(share, 0.0, low=0, high=1) for share in _SHARES}
+    total = sum(shares.values())
     if abs(total - 1) > SHARE_ERROR_MAX and len(mix.problems.found) == before:
         complaint = f" whose shares add up to {total:g}"
         workload.wrong(
             "mix", f"write shares that add up to 1, such as {sample}", complaint=complaint
         )
-    return get, put, delete
+    return shares
 
 
 __all__ = ["parse_scenario", "render_scenario"]

@@ -44,7 +44,19 @@ SELECTOR_CHARS_MAX: Final = 64_000
 """Longer texts are no selectors."""
 
 OPERATION_KEYS: Final = (
-    *("at", "client", "do", "key", "value", "node", "level", "meta", "timeout"),
+    *(
+        "at",
+        "client",
+        "do",
+        "key",
+        "value",
+        "expected",
+        "node",
+        "level",
+        "meta",
+        "again",
+        "timeout",
+    ),
 )
 MODES: Final = ("hold", "reset")
 CONNECTS: Final = ("accept", "refuse", "hang")
@@ -71,6 +83,7 @@ KEYS_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 FAULT_KEYS: Final = tuple(dict.fromkeys(key for keys in KEYS_OF_KIND.values() for key in keys))
 
 _Item = TypeVar("_Item")
+_NUMBER = re.compile(r"-?\d{1,18}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SELECTOR_TOKEN = re.compile(
     r"(?P<open>not\()|(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)|(?P<other>[,)])|(?P<space>\s+)|(?P<bad>.)"
@@ -82,8 +95,8 @@ _SELECTOR_ADVICE: Final = (
 _GROUPS_ADVICE: Final = 'write groups with a bar between, such as "server1,server2 | server3"'
 _CLIENT_ADVICE: Final = f"{NAME_ADVICE} c1"
 _DO_ADVICE: Final = (
-    'write "get k1", "set k1 v1" or "delete k1", and a text with spaces or quotes'
-    " as a field of its own, key: or value:"
+    'write "get k1", "set k1 v1", "delete k1", "cas k1 v2", "incr k1 1" or "append k1 v1", and a text'
+    " with spaces or quotes as a field of its own, key: or value:"
 )
 _NEEDED: Final = {
     "targets": _SELECTOR_ADVICE,
@@ -199,9 +212,11 @@ def _operation(section: Section, time_us: int) -> OperationSpec:
         verb=verb,
         key=key,
         value=value,
+        expected=_expected(section, verb),
         node=_text(section, "node", is_node_name, f"{NAME_ADVICE} server1"),
         level=section.choice("level", _OPERATION.level, [level for level in LEVELS if level]),
         meta=section.boolean("meta", _OPERATION.meta),
+        again=section.boolean("again", _OPERATION.again),
         timeout_us=section.duration(
             "timeout", _OPERATION.timeout_us, low_us=TIMEOUT_US_MIN, high_us=TIMEOUT_US_MAX
         ),
@@ -212,16 +227,33 @@ def _do(section: Section) -> tuple[str, str, str]:
     """Read verb, key and value: all in `do`, or key and value as fields of their own."""
     words = (section.text("do") or "").split()
     verb = words[0].lower() if words else ""
-    length_max = 3 if verb == "set" else 2
+    length_max = 2 if verb in ("get", "delete") else 3
     if verb not in VERBS or len(words) > length_max or not all(is_word(word) for word in words):
         section.wrong("do", _DO_ADVICE)
         return _OPERATION.verb, _OPERATION.key, _OPERATION.value
     key = _word_or_field(section, "key", words[1:2])
-    if verb == "set":
-        return verb, key, _word_or_field(section, "value", words[2:])
+    if verb == "incr" and not words[2:] and section.get("value") is None:
+        return verb, key, _OPERATION.value
+    if verb not in ("get", "delete"):
+        value = _word_or_field(section, "value", words[2:])
+        if verb == "incr" and not _NUMBER.fullmatch(value):
+            section.wrong("do", 'write a whole number, such as "incr k1 2"')
+        return verb, key, value
     if section.get("value") is not None:
         section.wrong("value", "leave it out", complaint=f", but a {verb} has no value")
     return verb, key, _OPERATION.value
+
+
+def _expected(section: Section, verb: str) -> str:
+    node = section.get("expected")
+    if node is None:
+        return _OPERATION.expected
+    if verb != "cas" and verb in VERBS:
+        section.wrong("expected", "leave it out", complaint=f", but a {verb} expects nothing")
+    if not isinstance(node, yaml.ScalarNode) or _SURROGATE.search(node.value):
+        section.wrong("expected", "write a text, with quotes around it")
+        return ""
+    return str(node.value)
 
 
 def _word_or_field(section: Section, key: str, words: list[str]) -> str:

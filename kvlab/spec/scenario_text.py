@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from kvlab.spec.cluster_file import VERSIONS
-from kvlab.spec.scenario import FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario import VERBS, FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
 from kvlab.spec.scenario_items import is_word
 from kvlab.units import format_bandwidth, format_duration, format_size
 
@@ -55,6 +55,8 @@ def _lines(spec: ScenarioSpec) -> Iterator[str]:
         yield f"replication: {{n: {spec.copies}, r: {spec.r}, w: {spec.w}}}"
     if spec.ranges != _DEFAULT.ranges:
         yield f"ranges: {spec.ranges}"
+    if spec.ns != _DEFAULT.ns:
+        yield f"ns: {spec.ns}"
     if spec.sync != _DEFAULT.sync:
         yield f"sync: {spec.sync}"
     yield from (f"{key}: {text}" for key, text in _differing(spec, _DEFAULT, _DISK))
@@ -89,8 +91,8 @@ def _clocks(clocks: dict[str, int]) -> Iterator[str]:
 def _workload(workload: WorkloadSpec) -> list[Pair]:
     pairs = _differing(workload, _DEFAULT.workload, _WORKLOAD)
     default = _DEFAULT.workload
-    shares = {"get": workload.get, "set": workload.set, "delete": workload.delete}
-    if tuple(shares.values()) != (default.get, default.set, default.delete):
+    shares = {verb: getattr(workload, verb) for verb in VERBS}
+    if shares != {verb: getattr(default, verb) for verb in VERBS}:
         mix = _flow((name, _number(share)) for name, share in shares.items() if share)
         pairs.append(("mix", mix))
     return pairs
@@ -102,7 +104,7 @@ def _operation(one: OperationSpec) -> Iterator[Pair]:
     words, fields = [one.verb], list[Pair]()
     # The words of `do` have an order: behind a key that is no word there is no place for a value.
     for name, text in (("key", one.key), ("value", one.value)):
-        if name == "value" and one.verb != "set" and not text:
+        if name == "value" and one.verb in ("get", "delete", "incr") and not text:
             continue
         if is_word(text) and not fields:
             words.append(text)
@@ -188,9 +190,11 @@ _WORKLOAD: Final = (
     ("value", "value_bytes", _size),
 )
 _OPERATION: Final = (
+    ("expected", "expected", _text),
     ("node", "node", _text),
     ("level", "level", _text),
     ("meta", "meta", _boolean),
+    ("again", "again", _boolean),
     ("timeout", "timeout_us", _duration),
 )
 _OPERATION_DEFAULT: Final = OperationSpec(at_us=0, client="", verb="", key="")

@@ -55,6 +55,10 @@ class _Wanted(msgspec.Struct, gc=False, omit_defaults=True):
     timeout_ms: int = 0
     req_id: str | int | None = None
     meta: bool = False
+    expected: str | None = None
+    by: int = 1
+    retry: bool = False
+    timestamp: str = ""
 
 
 def encode_replies(replies: Sequence[Reply], camel: bool = False) -> bytes:
@@ -118,12 +122,19 @@ def encode_request(
     timeout_ms: int = 0,
     req_id: str | int | None = None,
     meta: bool = False,
+    expected: str | None = None,
+    by: int = 1,
+    retry: bool = False,
+    timestamp: str = "",
 ) -> bytes:
     """Write one request as a client sends it: a compact document and a newline.
 
     Raises UnicodeEncodeError if a text holds a lone surrogate (it is not UTF-8).
     """
-    wanted = _Wanted(verb, key, value, ns, r, w, level, timeout_ms, req_id, meta)
+    wanted = _Wanted(
+        *(verb, key, value, ns, r, w, level, timeout_ms, req_id, meta),
+        *(expected, by, retry, timestamp),
+    )
     return _encode(wanted) + b"\n"
 
 

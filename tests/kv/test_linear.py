@@ -348,3 +348,16 @@ def test_a_request_that_is_sent_again_and_never_arrived_is_done():
     world.tick(20)
 
     assert ask(world, "server2", "INCR", req_id="a", retry=True, timestamp=sent).value == "21"
+
+
+def test_a_read_tells_what_the_majority_holds_and_not_what_its_own_node_has_alone():
+    # swarm 1: two replicas held an older value than the one that asked, and sent it without the value.
+    world = World(3)
+    ask(world, "server1", "SET", "v")
+    first = owners(world)[0]
+    state = world.nodes[first].state
+    mine = register(world, first)
+    alone = mine._replace(ballot=mine.ballot + (1 << 20), value="w")
+    state.registers.accept(slot_of(KEY) >> state.shift, KEY, alone)
+
+    assert ask(world, first, "GET").value in ("v", "w")
