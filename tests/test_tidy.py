@@ -73,6 +73,7 @@ NODE_DOES_NOT_LOAD = ("typer", "rich", "numpy", "plotly", "psutil", "yaml", "pro
 # Sleeps in tests that stand for no condition, with the reason. Anything else waits for an event.
 SLEEPS = {
     ("lab/test_shim_faults.py", "asyncio.sleep(0.1)"): "that nothing happens has no event",
+    ("conformance/faulty_node.py", "time.sleep(slow_s)"): "a slow disk is what it plays",
     ("lab/fake_engine.py", "asyncio.sleep(SLOW_S)"): "a slow start is what this fake is for",
     ("live/echo_store.py", "asyncio.sleep(does.delay_s)"): "a slow server is what it plays",
 }

@@ -5,9 +5,15 @@ from __future__ import annotations
 import resource
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from tests.conformance.host_worlds import Real, Simulated
+import pytest
+
+from kvlab.errors import InfraError
+from kvlab.storage.disk import DiskError
+from tests.conformance.faulty_node import Faults
+from tests.conformance.host_worlds import NODE, Real, Simulated
+from tests.live.node_process import START_SECONDS_MAX
 
 SEGMENT = "log-000000000001"
 
@@ -16,7 +22,8 @@ class RealDurable(Real):
     """One node in a process of its own, with a folder."""
 
     def __init__(self, folder: Path, sync: str) -> None:
-        super().__init__(folder)
+        self._faults = Faults(folder / "faults")
+        super().__init__(folder, self._faults.program)
         self._data = folder / "data"
         self._sync = sync
 
@@ -24,7 +31,34 @@ class RealDurable(Real):
         self.start()
 
     def start(self, *_: Any) -> None:
-        super().start("--data", str(self._data), "--sync", self._sync)
+        super().start(*self._flags)
+
+    def why_not_start(self) -> str:
+        """Start a process that ends by itself; return what it said."""
+        node = self._cluster.begin(NODE, *self._flags, port=self._port)
+        assert node.wait(START_SECONDS_MAX) == InfraError.exit_code, node.log
+        assert "Traceback" not in node.log, node.log
+        return node.log.splitlines()[-1]
+
+    @property
+    def _flags(self) -> tuple[str, ...]:
+        return ("--data", str(self._data), "--sync", self._sync)
+
+    def break_sync(self) -> None:
+        """Let every sync of the disk fail."""
+        self._faults.set("sync-fails")
+
+    def mend_sync(self) -> None:
+        """Take that back."""
+        self._faults.clear("sync-fails")
+
+    def slow_sync(self, us: int) -> None:
+        """Let every sync take so long."""
+        self._faults.set("sync-us", us)
+
+    def set_clock(self, off_us: int) -> None:
+        """Let the machine's clock be off by so much."""
+        self._faults.set("clock-us", off_us)
 
     def wipe(self) -> None:
         """Empty the disk of a node that does not run."""
@@ -54,12 +88,31 @@ class RealDurable(Real):
 class SimulatedDurable(Simulated):
     """One node on a machine of the simulated network, with that machine's disk."""
 
-    def __init__(self, seed: int, sync: str) -> None:
+    def __init__(self, seed: int, sync: str, pages: Literal["dropped", "kept"] = "dropped") -> None:
         super().__init__(seed)
         self._sync = sync
+        self._pages: Literal["dropped", "kept"] = pages
 
     def start(self, *_: Any) -> None:
         super().start(self._sync)
+
+    def why_not_start(self) -> str:
+        with pytest.raises(DiskError) as caught:
+            self.start()
+        return caught.value.message
+
+    def break_sync(self) -> None:
+        for call in ("sync", "sync_dir"):
+            self._host.disk.faults.fail(call, times=None, pages=self._pages)
+
+    def mend_sync(self) -> None:
+        self._host.disk.faults.stop_failing()
+
+    def slow_sync(self, us: int) -> None:
+        self._host.disk.faults.slow_sync(us)
+
+    def set_clock(self, off_us: int) -> None:
+        self._host.skew_us = off_us
 
     def wipe(self) -> None:
         self._host.disk.wipe()

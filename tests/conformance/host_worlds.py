@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from kvlab.fault.link import LinkRule
 from kvlab.kv.state import Settings
 from kvlab.rng import Rng
 from kvlab.sim.clock import Clock
-from kvlab.sim.host import Host
+from kvlab.sim.host import START_US, Host
 from kvlab.sim.network import Network
 from kvlab.sim.watch import Watch
 from tests.conformance.link_worlds import MS, Hands, Machine, SimulatedEnd
-from tests.live.node_process import Cluster, NodeProcess
+from tests.live.node_process import PROGRAM, Cluster, NodeProcess
 
 NODE = "server1"
 POLL_S = 0.002
@@ -117,12 +117,49 @@ class RealEnd(Asks):
         self.close()
 
 
-class Real(Lives):
+class RealClient(Lives):
+    """A client of real nodes: its sockets, and the time that passes."""
+
+    def __init__(self) -> None:
+        self._ends: list[RealEnd] = []
+
+    @property
+    def now_us(self) -> int:
+        return time.monotonic_ns() // 1000
+
+    @property
+    def wall_us(self) -> int:
+        """What a clock shows that is right."""
+        return time.time_ns() // 1000
+
+    def _dial(self, port: int) -> RealEnd:
+        end = RealEnd(port)
+        self._ends.append(end)
+        return end
+
+    def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
+        until_us = self.now_us + within_us
+        while True:
+            for end in self._ends:
+                end.look()
+            if condition():
+                return True
+            if self.now_us >= until_us:
+                return False
+            time.sleep(POLL_S)
+
+    def _close_ends(self) -> None:
+        for end in self._ends:
+            end.close()
+        self._ends.clear()
+
+
+class Real(RealClient):
     """One node in a process of its own, that many tests share until one kills it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._cluster = Cluster(folder)
-        self._ends: list[RealEnd] = []
+    def __init__(self, folder: Path, program: Sequence[str] = PROGRAM) -> None:
+        super().__init__()
+        self._cluster = Cluster(folder, lambda _name: program)
         self._node: NodeProcess | None = None
         self._port = 0
 
@@ -131,10 +168,6 @@ class Real(Lives):
         if self._node is None:
             self.start()
         self.answer(type="DELETE", key="k")
-
-    @property
-    def now_us(self) -> int:
-        return time.monotonic_ns() // 1000
 
     def start(self, *flags: str) -> None:
         self._node = self._cluster.start(NODE, *flags, port=self._port).wait_ready()
@@ -154,25 +187,10 @@ class Real(Lives):
         self._node.signal(signal.SIGCONT)
 
     def dial(self) -> RealEnd:
-        end = RealEnd(self._port)
-        self._ends.append(end)
-        return end
-
-    def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
-        until_us = self.now_us + within_us
-        while True:
-            for end in self._ends:
-                end.look()
-            if condition():
-                return True
-            if self.now_us >= until_us:
-                return False
-            time.sleep(POLL_S)
+        return self._dial(self._port)
 
     def close(self) -> None:
-        for end in self._ends:
-            end.close()
-        self._ends.clear()
+        self._close_ends()
         if self._node is not None:
             self.resume()
             assert "Traceback" not in self._node.log, self._node.log
@@ -188,22 +206,50 @@ class ClientEnd(Asks, SimulatedEnd):
     """A client's end in the simulated network."""
 
 
-class Simulated(Lives):
-    """One node on a machine of the simulated network, and a client on another."""
+class SimulatedClient(Lives):
+    """A client on a machine of the simulated network, and the time that passes there."""
 
     def __init__(self, seed: int) -> None:
         self._clock = Clock()
         self._network = Network(self._clock, Rng(seed), LinkRule(latency_us=MS // 10))
         self._network.machines["client"] = Machine("client")
         self._watch = Watch()
-        self._host = Host(NODE, self._clock, self._network, self._watch, Rng(1, NODE))
-
-    def begin(self) -> None:
-        self.start()
 
     @property
     def now_us(self) -> int:
         return self._clock.now_us
+
+    @property
+    def wall_us(self) -> int:
+        """What a clock shows that is right."""
+        return START_US + self._clock.now_us
+
+    def _dial(self, host: str) -> ClientEnd:
+        mine = ClientEnd()
+        mine.end = self._network.connect("client", host, mine)
+        return mine
+
+    def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
+        until_us = self._clock.now_us + within_us
+        while not condition():
+            if not self._clock.step(until_us):
+                return bool(condition())
+        return True
+
+    def close(self) -> None:
+        raised = [story for story in self._watch.found["crashes"] if "Traceback" in story]
+        assert not raised, raised[0]
+
+
+class Simulated(SimulatedClient):
+    """One node on a machine of the simulated network."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._host = Host(NODE, self._clock, self._network, self._watch, Rng(1, NODE))
+
+    def begin(self) -> None:
+        self.start()
 
     def start(self, sync: str = "memory") -> None:
         self._host.start(
@@ -224,17 +270,4 @@ class Simulated(Lives):
         self._host.resume()
 
     def dial(self) -> ClientEnd:
-        mine = ClientEnd()
-        mine.end = self._network.connect("client", NODE, mine)
-        return mine
-
-    def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
-        until_us = self._clock.now_us + within_us
-        while not condition():
-            if not self._clock.step(until_us):
-                return bool(condition())
-        return True
-
-    def close(self) -> None:
-        raised = [story for story in self._watch.found["crashes"] if "Traceback" in story]
-        assert not raised, raised[0]
+        return self._dial(NODE)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ START_SECONDS_MAX = 20.0
 WAIT_SECONDS_MAX = 20.0
 END_SECONDS_MAX = 10.0
 POLL_SECONDS = 0.01
+PROGRAM = ("-m", "kvlab.live")
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS_MAX) -> Any:
@@ -91,12 +92,20 @@ class Wire:
 class NodeProcess:
     """One node in a process of its own; `port` is where it listens."""
 
-    def __init__(self, name: str, log: Path, *flags: str, port: int = 0, dash: str = "--") -> None:
+    def __init__(
+        self,
+        name: str,
+        log: Path,
+        *flags: str,
+        port: int = 0,
+        dash: str = "--",
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.id = name
         self.log_file = log
         read_end, write_end = os.pipe()
         addr = f"127.0.0.1:{port}"
-        argv = [sys.executable, "-m", "kvlab.live", f"{dash}id", name, f"{dash}addr", addr, *flags]
+        argv = [sys.executable, *program, f"{dash}id", name, f"{dash}addr", addr, *flags]
         with log.open("ab") as stderr:
             self.process = subprocess.Popen(
                 [*argv, "--ready-fd", str(write_end)],
@@ -163,9 +172,9 @@ class NodeProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = END_SECONDS_MAX) -> int:
         """Return the exit status of a node that ends by itself."""
-        return self.process.wait(END_SECONDS_MAX)
+        return self.process.wait(seconds)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
@@ -184,15 +193,19 @@ class NodeProcess:
 class Cluster:
     """Nodes that are ended together."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, program: Callable[[str], Sequence[str]] = lambda _name: PROGRAM
+    ) -> None:
         self.folder = folder
+        self._program = program  # what runs as the node of a name
         self.nodes: dict[str, NodeProcess] = {}
         self._all: list[NodeProcess] = []
         self._held: list[socket.socket] = []  # the ports of founding members
 
     def begin(self, name: str, *flags: str, port: int = 0, dash: str = "--") -> NodeProcess:
         """Start a node and do not wait for it."""
-        node = NodeProcess(name, self.folder / f"{name}.log", *flags, port=port, dash=dash)
+        log, program = self.folder / f"{name}.log", self._program(name)
+        node = NodeProcess(name, log, *flags, port=port, dash=dash, program=program)
         self._all.append(node)
         return node
 
