@@ -75,6 +75,9 @@ class World(Protocol):
     def heal(self) -> None:
         """Take all rules off all links."""
 
+    def reset(self, link: Link) -> None:
+        """Break every connection that is open over a link, once. Rules stay."""
+
     def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
         """Let time pass until the condition holds, or until the bound."""
 
@@ -172,6 +175,7 @@ class Real(Hands):
 
     def __init__(self, process: ShimProcess) -> None:
         self.accepted: list[RealEnd] = []
+        self._rules: dict[Link, LinkRule] = {}
         self._dialled: list[RealEnd] = []
         self._dialling: set[asyncio.Task[None]] = set()
         self._runner, self._shims = process.runner, process.shims
@@ -203,10 +207,22 @@ class Real(Hands):
             end.over = True
 
     def rule(self, links: Sequence[Link], rule: LinkRule) -> None:
+        for link in links:
+            self._rules[link] = self._rules.get(link, CLEAN).then(rule)
         self._runner.run(self._shims.set_rule(links, rule))
 
     def heal(self) -> None:
+        self._rules.clear()
         self._runner.run(self._shims.heal())
+
+    def reset(self, link: Link) -> None:
+        self._runner.run(self._reset(link))
+
+    async def _reset(self, link: Link) -> None:
+        """The shims know it as the beginning of a cut, which ends at once."""
+        await self._shims.cut([link], "reset")
+        await self._shims.reset([link])
+        await self._shims.set_rule([link], self._rules.get(link, CLEAN))
 
     def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
         return self._runner.run(self._reaches(condition, self.now_us + within_us))
@@ -328,6 +344,9 @@ class Simulated(Hands):
         self._rules.clear()
         for link in (AB, BA):
             self._network.set_rule(link, None)
+
+    def reset(self, link: Link) -> None:
+        self._network.reset(*link)
 
     def reaches(self, condition: Callable[[], Any], within_us: int) -> bool:
         until_us = self._clock.now_us + within_us
