@@ -37,6 +37,7 @@ from kvlab.errors import NotRunningError
 from kvlab.lab.reap import find_processes
 from kvlab.lab.state import find_cluster
 from kvlab.spec import parse_cluster
+from tests.transcripts import plain
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -206,16 +207,6 @@ class Session:
         state = self.folder / ".kvlab" / "demo"
         left += [f"process {one.pid}" for one in find_processes(state.resolve())]
         return left
-
-
-def plain(line: str) -> str:
-    """Return a line with every number, and the unit at it, as one sign, and without padding."""
-    line = re.sub(r"[-+]?\d[\d.,]*(?: ?(?:us|ms|s|mb|kb|b|%)\b|%)?", "#", line)
-    return " ".join(line.replace("[ ", "[").split())
-
-
-def test_a_padded_number_of_a_transcript_is_as_any_other():
-    assert plain("[10.6 s] 5. done") == plain("[ 4.1 s] 5. done") == "[#] # done"
 
 
 def check_transcript(block: Block, output: str) -> None:

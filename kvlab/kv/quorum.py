@@ -334,8 +334,15 @@ class Quorum:
         need = group.need if group.strict else max(route.r, route.w)
         again = self._new(route, need, group.deadline_us + FOLLOWUP_US, strict=group.strict)
         batch.pending += 1  # the operation ends with the second group
+        self._carry_meta(group, number, again)
         self.add(again, batch, index, key, version, value)
         return again
+
+    def _carry_meta(self, group: Group, number: int, again: Group) -> None:
+        """See to it that a reply tells of the group in which its operation is added next."""
+        for batch, index, told in group.metas or ():
+            if told == number:
+                again.metas = [*(again.metas or ()), (batch, index, len(again.owners))]
 
     def end(self, batch: Batch) -> None:
         """One operation of a batch has ended."""
@@ -380,6 +387,7 @@ class Quorum:
                     value = None
                 # Else: who has not said that there is none may have deleted it.
                 again.lost |= group.lost or group.waiting > 0
+            self._carry_meta(group, number, again)
             self.add(again, batch, index, key, 0 if value is READ else version, value)
 
     def _range(self, key: bytes) -> int:

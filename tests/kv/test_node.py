@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from world import World
 
+from kvlab.kv.version import EPOCH_US, NUMBER_BITS
+from kvlab.ring.slot import slot_of
 from kvlab.wire.json_lines import Request
 from kvlab.wire.peer import FrameReader
 
@@ -266,3 +268,19 @@ def test_a_node_that_is_ending_turns_requests_away_and_ends_what_was_begun() -> 
     assert [reply.status for reply in world.replies(begun)] == ["SUCCESS"]
     assert not server1.membership.is_ready
     assert world.set("server2", "k", "w", level="all").status == "SUCCESS", "it is a replica yet"
+
+
+def test_a_write_that_is_written_again_tells_the_version_under_which_it_stands():
+    world = World(3)
+    ahead = (world.now_us + 10_000_000 - EPOCH_US) << NUMBER_BITS
+    for node in world.nodes.values():
+        node.state.put_if_held(b"k", ahead, "far ahead")
+
+    [reply] = world.ask("server1", Request("SET", "k", "v", meta=True))
+
+    assert int(reply.version) > ahead
+    assert {
+        node.state.table.ranges[index][b"k"][0]
+        for node in world.nodes.values()
+        for index in [slot_of(b"k") >> node.state.shift]
+    } == {int(reply.version)}
