@@ -37,6 +37,7 @@ class RespClient:
 
     __slots__ = (
         "began_us",
+        "db",
         "id",
         "in_refused_multi",
         "library",
@@ -52,6 +53,7 @@ class RespClient:
         self.node = node
         self.reader = RespReader()
         self.protocol = 2
+        self.db = 0  # the namespace: 0 is the eventual one, 1 the linear one
         self.name = b""
         self.library = {b"LIB-NAME": b"", b"LIB-VER": b""}
         self.began_us = now_us
@@ -64,7 +66,8 @@ class RespClient:
 
     def reset(self) -> None:
         """Begin anew, as if the connection had just been opened."""
-        self.protocol, self.name, self.in_refused_multi, self.turn = 2, b"", False, True
+        self.protocol, self.db, self.name = 2, 0, b""
+        self.in_refused_multi, self.turn = False, True
 
     def receive(self, conn: Any, items: Sequence[Any], now_us: int) -> RespBatch | bytes:
         """Begin a batch of requests, in order; return the bytes of all replies if they are there.
@@ -80,7 +83,7 @@ class RespClient:
             self.quit = True
             return error(f"ERR {items[0].message}")
         each = iter(items)
-        if state.solo and not self.in_refused_multi:
+        if state.solo and not self.db and not self.in_refused_multi:
             self._serve_alone(batch, each, now_us)
         else:
             for args in each:

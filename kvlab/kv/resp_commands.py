@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kvlab.kv import resp_linear
 from kvlab.kv.resp_answer import (
     Count,
     Deleted,
@@ -39,7 +40,7 @@ from kvlab.kv.resp_connection import (
     reset,
     select,
 )
-from kvlab.kv.resp_refused import SET_OPTIONS, refusal
+from kvlab.kv.resp_refused import CONDITIONAL, SET_OPTIONS, refusal
 from kvlab.kv.resp_server import config, dbsize, info, time_
 from kvlab.kv.resp_words import shown, wrong_count
 from kvlab.wire.limits import KEY_LIMIT_BYTES, VALUE_LIMIT_BYTES
@@ -109,12 +110,18 @@ def _in_refused_multi(client: RespClient, name: bytes) -> bytes:
 def _get(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
     if problem := _problem(client, args[1:]):
         return problem
+    if client.db == resp_linear.DB:
+        return resp_linear.get(client, batch, args, now_us)
     batch.replies.append(NULL[batch.protocol])
     client.node.coordinator.operate(batch, args[1], READ, now_us)
     return None
 
 
 def _set(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
+    if client.db == resp_linear.DB:
+        if problem := _problem(client, args[1:2], args[2:3]):
+            return problem
+        return resp_linear.set_(client, batch, args, now_us)
     for option in args[3:]:
         why = SET_OPTIONS.get(option.upper())
         return error(f"ERR SET {shown(option.upper())}: {why}" if why else "ERR syntax error")
@@ -132,10 +139,9 @@ def _mset(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) 
     if problem := _problem(client, keys, values):
         return problem
     several = batch.begin(Written(len(keys)))
-    operate = client.node.coordinator.operate
     for key, value in zip(keys, values, strict=True):
         batch.replies.append(several)
-        operate(batch, key, as_stored(value), now_us)
+        _operate(client, batch, key, as_stored(value), now_us)
     return None
 
 
@@ -149,11 +155,33 @@ def _each_key(make: Callable[[int], Several], value: Any) -> Handler:
         if problem := _problem(client, keys):
             return problem
         several = batch.begin(make(len(keys)))
-        operate = client.node.coordinator.operate
         for key in keys:
             batch.replies.append(several)
-            operate(batch, key, value, now_us)
+            _operate(client, batch, key, value, now_us)
         return None
+
+    return handler
+
+
+def _operate(client: RespClient, batch: RespBatch, key: bytes, value: Any, now_us: int) -> None:
+    """Begin one operation of several, in the namespace that the client has selected."""
+    if client.db == resp_linear.DB:
+        resp_linear.operate(client, batch, key, value, now_us)
+    else:
+        client.node.coordinator.operate(batch, key, value, now_us)
+
+
+def _linear(run_it: Handler) -> Handler:
+    """Return the handler of a command that only the linear namespace has, with a key and a value."""
+
+    def handler(
+        client: RespClient, batch: RespBatch, args: list[bytes], now_us: int
+    ) -> bytes | None:
+        if client.db != resp_linear.DB:
+            return error(f"ERR {args[0].upper().decode()}: {CONDITIONAL}")
+        if problem := _problem(client, args[1:2], args[2:3]):
+            return problem
+        return run_it(client, batch, args, now_us)
 
     return handler
 
@@ -240,6 +268,14 @@ COMMANDS: dict[bytes, Command] = {
     b"MSET": Command(_mset, -3, "write denyoom", 1, -1, 2),
     b"STRLEN": Command(_each_key(Length, READ), 2, "readonly fast", 1, 1, 1),
     b"TYPE": Command(_each_key(Kind, READ), 2, "readonly fast", 1, 1, 1),
+    b"SETNX": Command(_linear(resp_linear.setnx), 3, "write denyoom fast", 1, 1, 1),
+    b"GETSET": Command(_linear(resp_linear.getset), 3, "write denyoom fast", 1, 1, 1),
+    b"GETDEL": Command(_linear(resp_linear.getdel), 2, "write fast", 1, 1, 1),
+    b"APPEND": Command(_linear(resp_linear.append), 3, "write denyoom fast", 1, 1, 1),
+    b"INCR": Command(_linear(resp_linear.counter(1)), 2, "write denyoom fast", 1, 1, 1),
+    b"INCRBY": Command(_linear(resp_linear.counter(1)), 3, "write denyoom fast", 1, 1, 1),
+    b"DECR": Command(_linear(resp_linear.counter(-1)), 2, "write denyoom fast", 1, 1, 1),
+    b"DECRBY": Command(_linear(resp_linear.counter(-1)), 3, "write denyoom fast", 1, 1, 1),
     b"PING": Command(ping, -1),
     b"ECHO": Command(echo, 2),
     b"HELLO": Command(hello, -1),

@@ -52,16 +52,15 @@ def auth(_client: RespClient, _batch: RespBatch, _args: list[bytes], _now_us: in
     return _NO_PASSWORD
 
 
-def select(_client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
-    """SELECT namespace: 0 is the eventual one."""
+def select(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
+    """SELECT namespace: 0 is the eventual one, 1 the linear one."""
     if not args[1].isdigit():
         return error("ERR value is not an integer or out of range")
-    number = args[1].lstrip(b"0")
-    if not number:
-        return OK
-    if number == b"1":
-        return error("ERR SELECT 1: the linear namespace is not served yet; 0 is the eventual one")
-    return error("ERR DB index is out of range; there is 0 only, the eventual namespace")
+    number = args[1].lstrip(b"0") or b"0"
+    if number not in (b"0", b"1"):
+        return error("ERR DB index is out of range; 0 is the eventual namespace, 1 the linear one")
+    client.db, client.turn = int(number), True
+    return OK
 
 
 def ready_only(_client: RespClient, _batch: RespBatch, _args: list[bytes], _now_us: int) -> bytes:
@@ -174,7 +173,7 @@ def _line(client: RespClient, now_us: int) -> str:
         "age": max(0, now_us - client.began_us) // 1_000_000,
         "idle": 0,
         "flags": "N",
-        "db": 0,
+        "db": client.db,
         "sub": 0,
         "psub": 0,
         "multi": -1,

@@ -11,8 +11,9 @@ from kvlab.wire.resp_encode import error
 
 CONDITIONAL = (
     "it reads and writes in one step, which the eventual namespace cannot decide; "
-    "the linear namespace is not served yet, so use GET and SET where a lost update does no harm"
+    "SELECT 1 goes to the linear namespace, which can"
 )
+ATOMIC = "it changes several keys or parts of a value in one step; use commands of one key"
 EXPIRY = "keys do not expire in this version; use SET and DEL"
 TRANSACTION = (
     "there are no transactions; send the commands one by one or in a pipeline without MULTI "
@@ -30,8 +31,7 @@ QUORUM = (
 )
 
 _GROUPS = {
-    CONDITIONAL: "INCR DECR INCRBY DECRBY INCRBYFLOAT APPEND SETNX MSETNX GETSET GETDEL SETRANGE"
-    " SETBIT BITFIELD RENAME RENAMENX COPY MSETEX DELEX",
+    ATOMIC: "INCRBYFLOAT MSETNX SETRANGE SETBIT BITFIELD RENAME RENAMENX COPY MSETEX DELEX",
     EXPIRY: "EXPIRE PEXPIRE EXPIREAT PEXPIREAT EXPIRETIME PEXPIRETIME TTL PTTL PERSIST SETEX PSETEX"
     " GETEX",
     TRANSACTION: "MULTI EXEC DISCARD WATCH UNWATCH",

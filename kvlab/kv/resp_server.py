@@ -26,7 +26,7 @@ PATTERN_BYTES_MAX = 64  # longer than any option's name
 _OPTIONS = {
     "appendonly": "no",  # "yes" of a node that keeps its data on disk
     "cluster-enabled": "yes",
-    "databases": "1",
+    "databases": "2",
     "maxmemory": "0",
     "maxmemory-policy": "noeviction",
     "proto-max-bulk-len": str(DOCUMENT_LIMIT_BYTES),
@@ -36,8 +36,9 @@ _OPTIONS = {
 
 
 def dbsize(client: RespClient, _batch: RespBatch, _args: list[bytes], _now_us: int) -> bytes:
-    """DBSIZE: the keys that this node holds, for itself and as a copy of others'."""
-    return integer(client.node.state.table.key_count)
+    """DBSIZE: the keys of the namespace that this node holds, for itself and as a copy of others'."""
+    state = client.node.state
+    return integer(sum(state.registers.keys) if client.db else state.table.key_count)
 
 
 def time_(_client: RespClient, batch: RespBatch, _args: list[bytes], now_us: int) -> bytes:
@@ -115,8 +116,9 @@ def _stats(_client: RespClient, status: dict[str, Any], _now_us: int) -> dict[st
     return told | {f"kvlab_{name}": count for name, count in sorted(status["counters"].items())}
 
 
-def _keyspace(_client: RespClient, status: dict[str, Any], _now_us: int) -> dict[str, Any]:
-    return {"db0": f"keys={status['keys']},expires=0,avg_ttl=0"} if status["keys"] else {}
+def _keyspace(client: RespClient, status: dict[str, Any], _now_us: int) -> dict[str, Any]:
+    counts = {"db0": status["keys"], "db1": sum(client.node.state.registers.keys)}
+    return {name: f"keys={count},expires=0,avg_ttl=0" for name, count in counts.items() if count}
 
 
 def _replication(_client: RespClient, _status: dict[str, Any], _now_us: int) -> dict[str, Any]:

@@ -114,7 +114,7 @@ WRONG = [
     ({"type": "SET", "key": "k", "value": "v", "w": "2"}, "BAD_REQUEST", '"w" must be'),
     ({"type": "SET", "key": "k", "value": "v", "w": -1}, "BAD_REQUEST", '"w" must be'),
     ({"type": "GET", "key": "k", "level": "most"}, "BAD_REQUEST", "level"),
-    ({"type": "GET", "key": "k", "ns": "linear"}, "WRONG_MODE", "namespace"),
+    ({"type": "GET", "key": "k", "ns": "loud"}, "WRONG_MODE", "namespace"),
     ({"type": "GET", "key": "k", "timeout_ms": 10**9}, "BAD_REQUEST", "milliseconds"),
     ({"type": "GET", "key": "k", "timeout_ms": 10**6}, "BAD_REQUEST", "timeout_ms"),
     ({"type": "INSPECT"}, "BAD_REQUEST", 'needs a "key"'),

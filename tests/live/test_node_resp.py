@@ -75,13 +75,44 @@ def test_what_is_refused_raises(node: NodeProcess) -> None:
             lambda: client.expire("k", 1),
             lambda: client.eval("return 1", 0),
             lambda: client.pipeline().set("k", "2").execute(),
-            lambda: client.execute_command("SELECT", 1),
+            lambda: client.execute_command("SELECT", 2),
         ):
             with pytest.raises(redis.ResponseError):
                 call()
         assert client.get("k") == b"1"
     with client_of(node, password="secret") as client, pytest.raises(redis.AuthenticationError):
         client.ping()
+
+
+def test_what_reads_and_writes_in_one_step_is_done_in_the_linear_namespace(
+    node: NodeProcess,
+) -> None:
+    with client_of(node, db=1) as client:
+        assert client.set("k", "1", nx=True) is True
+        assert client.set("k", "2", nx=True) is None
+        assert client.set("k", "2", xx=True) is True
+        assert client.set("k", "3", get=True) == b"2"
+        assert client.incr("k") == 4
+        assert client.decr("k", 6) == -2
+        assert client.append("k", b"\xff") == 3
+        assert client.get("k") == b"-2\xff"
+        assert client.setnx("k", "x") is False
+        assert client.getset("k", "v") == b"-2\xff"
+        assert client.getdel("k") == b"v"
+        assert client.getdel("k") is None
+        assert client.mset({"a": 1, "b": 2}) is True
+        assert client.mget("a", "b", "k") == [b"1", b"2", None]
+        assert (client.exists("a", "b", "k"), client.strlen("a"), client.type("k")) == (
+            2,
+            1,
+            b"none",
+        )
+        assert client.delete("a", "b", "k") == 2
+        with pytest.raises(redis.ResponseError, match="not an integer"):
+            client.set("k", "x") and client.incr("k")
+        assert client.dbsize() == 1
+    with client_of(node) as client:
+        assert client.dbsize() == 0
 
 
 def test_a_transaction_of_a_pipeline_says_what_to_use(node: NodeProcess) -> None:
@@ -174,6 +205,7 @@ def test_the_command_line_client(node: NodeProcess, version: list[str]) -> None:
     assert ask("SET", "k", "v") == "OK\n"
     assert ask("GET", "k") == "v\n"
     assert "linear namespace" in ask("INCR", "k")
+    assert ask("-n", "1", "INCR", "k") == "1\n"
     assert "kvlab_node:server1" in ask("INFO", "server")
     assert "cluster_state:ok" in ask("CLUSTER", "INFO")
     assert ask("-c", "GET", "k") == "v\n"
