@@ -18,10 +18,10 @@ import json
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TextIO
 
+from kvlab.cli.repl_commands import COMMANDS, HELP_END
 from kvlab.cli.repl_words import escaped, quote, split_words
 from kvlab.errors import ClientError, KvlabError, UncertainError, UsageError
 from kvlab.live.client_messages import deleted_of, info_of, raise_error, value_of
@@ -50,35 +50,6 @@ class Client(Protocol):
         """Send one request and return its reply."""
 
 
-# Commands.
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: its arguments as they are shown, what it does, and how many it takes."""
-
-    usage: str
-    help: str
-    arguments: int
-    optional: int = 0
-
-
-COMMANDS: Final[dict[str, Command]] = {
-    "GET": Command("GET key", "Print the value of a key.", 1),
-    "SET": Command("SET key value", "Write a value. Quote one with blanks: \"a b\" or 'a b'.", 2),
-    "DELETE": Command("DELETE key", "Delete a key.", 1),
-    "PING": Command("PING", "Ask whether the node serves.", 0),
-    "STATUS": Command("STATUS", "Show what the node says of itself.", 0),
-    "HELP": Command("HELP [command]", "Explain the commands.", 0, 1),
-    "EXIT": Command("EXIT", "Leave; so do QUIT and Ctrl-D.", 0),
-    "QUIT": Command("QUIT", "Leave.", 0),
-}
-HELP_END: Final = (
-    'Commands may be written in any case. Escapes in "...": \\n \\t \\r \\0 \\" \\\\ \\xHH '
-    "\\uHHHH.\nIn a pipe, blank lines and lines that begin with # are skipped."
-)
-
-
 class Repl:
     """Executes lines against a client and prints what comes back."""
 
@@ -102,6 +73,10 @@ class Repl:
             "GET": self._get,
             "SET": self._set,
             "DELETE": self._delete,
+            "CAS": self._cas,
+            "INCR": self._incr,
+            "APPEND": self._append,
+            "SETNX": self._setnx,
             "PING": self._ping,
             "STATUS": self._status,
             "HELP": self._help,
@@ -178,6 +153,28 @@ class Repl:
         if not deleted_of(reply, key):
             raise ClientError("Key does not exist", code="NOT_FOUND")
         self._answer("DELETE", reply, "(deleted)", key=key)
+
+    def _cas(self, key: str, expected: str, value: str) -> None:
+        self._write("CAS", key, value, expected=expected)
+
+    def _incr(self, key: str, by: str = "1") -> None:
+        try:
+            self._write("INCR", key, by=int(by))
+        except ValueError:
+            raise UsageError(f"{by!r} is not a whole number", hint="write INCR key 2") from None
+
+    def _append(self, key: str, value: str) -> None:
+        self._write("APPEND", key, value)
+
+    def _setnx(self, key: str, value: str) -> None:
+        self._write("SETNX", key, value)
+
+    def _write(self, kind: str, key: str, value: str = "", **extras: Any) -> None:
+        """Do what depends on what is there; print what it tells."""
+        reply = self._client.request(kind, key, value, **extras)
+        raise_error(reply, kind, key)
+        self._saw(key)
+        self._answer(kind, reply, reply.value or "OK", key=key, value=reply.value)
 
     def _ping(self) -> None:
         reply = self._client.request("PING")

@@ -111,7 +111,8 @@ def _get(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -
     if problem := _problem(client, args[1:]):
         return problem
     if client.db == resp_linear.DB:
-        return resp_linear.get(client, batch, args, now_us)
+        resp_linear.get(client, batch, args, now_us)
+        return None
     batch.replies.append(NULL[batch.protocol])
     client.node.coordinator.operate(batch, args[1], READ, now_us)
     return None

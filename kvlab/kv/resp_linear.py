@@ -120,19 +120,22 @@ def _value_or_null(outcome: Outcome, protocol: int) -> bytes:
 
 def set_(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
     """SET key value [NX | XX | GET]."""
-    options = {option.upper() for option in args[3:]}
-    for option in options - {b"NX", b"XX", b"GET"}:
+    options = dict.fromkeys(option.upper() for option in args[3:])
+    for option in options:
+        if option in (b"NX", b"XX", b"GET"):
+            continue
         why = SET_OPTIONS.get(option)
         return error(f"ERR SET {shown(option)}: {why}" if why else "ERR syntax error")
     if len(options) > 1:
         return error("ERR SET takes one of NX, XX and GET here")
     value = as_stored(args[2])
-    kind, given, tell = {
+    ways: dict[bytes, tuple[str, list[Any], Tell]] = {
         b"": ("set", [value], _ok_or_null),
         b"NX": ("cas", [None, value], _ok_or_null),
         b"XX": ("replace", [value], _ok_or_null),
         b"GET": ("swap", [value], _value_or_null),
-    }[next(iter(options), b"")]
+    }
+    kind, given, tell = ways[next(iter(options), b"")]
     submit(client, batch, args[1], kind, given, tell, now_us)
     return None
 

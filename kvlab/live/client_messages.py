@@ -14,7 +14,22 @@ from kvlab.wire.json_lines import Reply, Request, encode_request
 
 RequestLike: TypeAlias = tuple[str, str] | tuple[str, str, str] | Request
 
-_EXTRAS = frozenset({"ns", "r", "w", "level", "timeout_ms", "req_id", "meta"})
+_EXTRAS = frozenset(
+    {
+        "ns",
+        "r",
+        "w",
+        "level",
+        "timeout_ms",
+        "req_id",
+        "meta",
+        "expected",
+        "by",
+        "retry",
+        "timestamp",
+    }
+)
+_VALUED = ("SET", "CAS", "SETNX", "APPEND")  # whose value may be empty
 
 
 def make_request(
@@ -31,7 +46,7 @@ def make_request(
             hint=f"the fields are {', '.join(sorted(_EXTRAS))}",
         )
     kind = kind.upper()
-    return Request(type=kind, key=key, value=value if value or kind == "SET" else None, **given)
+    return Request(type=kind, key=key, value=value if value or kind in _VALUED else None, **given)
 
 
 def _check_text(name: str, text: object) -> None:
@@ -71,6 +86,10 @@ def _encode_one(request: Request) -> bytes:
         timeout_ms=request.timeout_ms,
         req_id=request.req_id,
         meta=request.meta,
+        expected=request.expected,
+        by=request.by,
+        retry=request.retry,
+        timestamp=request.timestamp or "",
     )
 
 

@@ -56,6 +56,9 @@ _HINTS: Final = {
     "TOO_LARGE": "a key may have 64kb and a value 8mb",
     "BUSY": "the node is full of requests; try again",
     "ENDING": "that node is being stopped; ask another one",
+    "CONFLICT": "read the key, and decide anew by what is there",
+    "NOT_A_NUMBER": "write a whole number first: SET key 0",
+    "WRONG_MODE": "ask in the namespace that can do it: --ns linear",
     "READ_ONLY": "make room on the disk of that node, or ask another one",
     "BAD_TYPE": "this server does not know the request; is it a kvlab node?",
 }

@@ -39,8 +39,8 @@ from kvlab.units import format_duration, parse_size
 
 CHARS_MAX: Final = 8 << 20
 """20,000 operations with all their fields are a third of this."""
-NODES_MAX: Final = 450_000
-"""20,000 operations of 9 fields and 1,000 faults of 11, each with its key, and some more."""
+NODES_MAX: Final = 550_000
+"""20,000 operations of 11 fields and 1,000 faults of 11, each with its key, and some more."""
 
 DRAWN_OPERATIONS_MAX: Final = 1_000_000
 CLIENTS_MAX: Final = 1_000

@@ -12,7 +12,9 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from kvlab.cli.repl import SEEN_KEYS_MAX, Repl, completions, run_pipe, run_terminal
+from kvlab.cli.repl_commands import COMMANDS
 from kvlab.live.blocking import BlockingClient
+from kvlab.wire.json_lines import Reply
 
 from ..live.echo_store import EchoStore, serving  # noqa: TID252 - the one helper that is shared
 
@@ -74,7 +76,7 @@ def test_a_value_with_spaces_must_be_quoted_and_the_error_shows_how(session, sto
 @pytest.mark.parametrize(
     ("line", "help_"),
     [
-        ("FOO a", "the commands are GET SET DELETE PING STATUS HELP EXIT"),
+        ("FOO a", "the commands are GET SET DELETE CAS INCR APPEND SETNX PING STATUS HELP EXIT"),
         ("GET", "write GET key"),
         ("GET a b", "write GET key"),
         ("SET a", 'write SET key value, and "" for an empty one'),
@@ -186,8 +188,8 @@ def test_seen_keys_are_bounded_and_the_latest_come_first(session):
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
-        ("", ["GET", "SET", "DELETE", "PING", "STATUS", "HELP", "EXIT", "QUIT"]),
-        ("s", ["SET", "STATUS"]),
+        ("", list(COMMANDS)),
+        ("s", ["SET", "SETNX", "STATUS"]),
         ("get ", ["city", '"a b"']),
         ("GET ci", ["city"]),
         ('del "a', []),
@@ -344,3 +346,35 @@ def test_an_interrupt_while_waiting_says_what_may_have_happened(session, store, 
     monkeypatch.setattr(session.repl, "run", interrupted)
     assert prompt(session, "SET a 1\n\x04") == 0
     assert "may have happened" in session.err.getvalue()
+
+
+class Counter:
+    """A client that keeps what it was asked, and answers with a number."""
+
+    connected_to = "here"
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def request(self, kind, key="", value="", **extras):
+        self.asked.append((kind, key, value, extras))
+        return Reply("RESPONSE", key, "7", "", "SUCCESS", "")
+
+
+def test_the_commands_of_the_linear_namespace_ask_what_they_say():
+    client, out, err = Counter(), io.StringIO(), io.StringIO()
+    repl = Repl(client, out, err)
+
+    for line in ("cas k old new", "incr k", "incr k -2", "append k more", "setnx k v"):
+        assert repl.run(line), err.getvalue()
+    assert not repl.run("incr k much")
+
+    assert client.asked == [
+        ("CAS", "k", "new", {"expected": "old"}),
+        ("INCR", "k", "", {"by": 1}),
+        ("INCR", "k", "", {"by": -2}),
+        ("APPEND", "k", "more", {}),
+        ("SETNX", "k", "v", {}),
+    ]
+    assert out.getvalue() == "7\n" * 5
+    assert "'much' is not a whole number" in err.getvalue()

@@ -86,7 +86,8 @@ SAID = [
     "11: workload.value is 16, which has no unit; write 16kb or 16mb (units: b, kb, mb, gb)",
     "11: workload.clients is 0; write a whole number from 1 to 1000",
     (
-        '13: operations[1].do is jump k1; write "get k1", "set k1 v1" or "delete k1", and a text'
+        '13: operations[1].do is jump k1; write "get k1", "set k1 v1", "delete k1",'
+        ' "cas k1 v2", "incr k1 1" or "append k1 v1", and a text'
         " with spaces or quotes as a field of its own, key: or value:"
     ),
     f"13: operations[1].at is 1, which has no unit; write 1ms or 1s {UNITS}",
@@ -95,7 +96,8 @@ SAID = [
     "13: operations[1].meta is maybe; write true or false",
     "13: operations[1].timeout is 0ms; write a duration from 1ms to 1h, such as 200ms",
     (
-        '14: operations[2].do is missing; write "get k1", "set k1 v1" or "delete k1", and a text'
+        '14: operations[2].do is missing; write "get k1", "set k1 v1", "delete k1",'
+        ' "cas k1 v2", "incr k1 1" or "append k1 v1", and a text'
         " with spaces or quotes as a field of its own, key: or value:"
     ),
     f"14: operations[2].client is missing; {NAME} c1",
@@ -172,14 +174,16 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
         (
             "operations: [{at: 1s, client: c1, do: get k v}]",
             (
-                'operations[1].do is get k v; write "get k1", "set k1 v1" or "delete k1", and a text'
+                'operations[1].do is get k v; write "get k1", "set k1 v1", "delete k1", '
+                '"cas k1 v2", "incr k1 1" or "append k1 v1", and a text'
                 " with spaces or quotes as a field of its own, key: or value:"
             ),
         ),
         (
             "operations: [{at: 1s, client: c1, do: 'set k \"v\"'}]",
             (
-                'operations[1].do is \'set k "v"\'; write "get k1", "set k1 v1" or "delete k1",'
+                'operations[1].do is \'set k "v"\'; write "get k1", "set k1 v1", "delete k1",'
+                ' "cas k1 v2", "incr k1 1" or "append k1 v1",'
                 " and a text with spaces or quotes as a field of its own, key: or value:"
             ),
         ),
