@@ -285,7 +285,8 @@ class Coordinator:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
         if not self.state.is_open:
             # Of a request that was made before nobody here can say that it did not happen.
-            return "UNKNOWN" if request.retry else self.state.why_closed, self._starting()
+            unsure = request.retry and request.type != "GET"
+            return "UNKNOWN" if unsure else self.state.why_closed, self._starting()
         return "", ""
 
 

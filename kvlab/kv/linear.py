@@ -62,7 +62,7 @@ class Linear:
     def submit(self, operation: Operation) -> None:
         """Begin an operation of a client of this node."""
         if self._count >= OPERATIONS_MAX:
-            operation.conclude(UNSURE if operation.retry else BUSY)
+            operation.conclude(UNSURE if operation.may_have_happened else BUSY)
             return
         self._count += 1
         end = operation.end
@@ -234,7 +234,7 @@ class Linear:
         if operation is None or peer != link.id:
             return
         del self._handed[number]
-        if operation.sent and code in ("UNAVAILABLE", "BUSY"):
+        if operation.may_have_happened and code in ("UNAVAILABLE", "BUSY"):
             operation.give_up()  # so it was not done now; nobody knows whether it was before
         else:
             operation.conclude(Outcome(code, error, value))

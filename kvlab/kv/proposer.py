@@ -57,6 +57,11 @@ class Operation:
     ended: bool = False
     hops: int = 0  # nodes that it was handed to
 
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether nobody can say any more that it had no effect."""
+        return self.sent or (self.retry and self.kind != "get")
+
     def conclude(self, outcome: Outcome) -> None:
         """End it, if it has not ended."""
         if not self.ended:
@@ -65,7 +70,7 @@ class Operation:
 
     def give_up(self) -> None:
         """End it without having been able to do it."""
-        self.conclude(UNSURE if self.sent or self.retry else FEW)
+        self.conclude(UNSURE if self.may_have_happened else FEW)
 
 
 @dataclass(slots=True, eq=False)

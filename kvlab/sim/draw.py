@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from kvlab.fault.fault import KILLS, loses_data
 from kvlab.rng import Rng
+from kvlab.sim.contest import contested, resettled
 from kvlab.sim.stress import (
     MS_US,
     SKEW_US_MAX,
@@ -34,6 +35,7 @@ from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 LINEAR_SHARE = 0.25  # of seeds ask in the linear namespace
+CONTESTED_SHARE = 0.4  # of those press on that namespace
 KEPT_SHARE = 0.8  # of those whose nodes would keep their data in memory alone keep it on disk
 LINEAR_VALUE_BYTES_MAX = 1000
 PRESSED_SHARE = 0.3  # of seeds press on one thing
@@ -59,6 +61,8 @@ def draw(seed: int, *, nodes: int = 0, operations: int = 0) -> ScenarioSpec:
     chance = Rng(seed, "namespace")  # of its own: what else is drawn stays as it is
     if chance.random() < LINEAR_SHARE and not spec.operations:
         spec = _in_linear(spec, chance)
+        if chance.random() < CONTESTED_SHARE and not nodes:
+            spec = chance.choice((contested, resettled))(seed)
     if operations:
         spec = replace(spec, workload=replace(spec.workload, operations=operations))
     return spec

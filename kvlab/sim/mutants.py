@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from kvlab.errors import UsageError
-from kvlab.kv import replica
+from kvlab.kv import proposer, replica
+from kvlab.kv.acceptor import Acceptor
 from kvlab.kv.agreement import Agreement
 from kvlab.kv.answer import Batch
 from kvlab.kv.exchange import Exchange
@@ -22,11 +23,13 @@ from kvlab.kv.group import Group, Route
 from kvlab.kv.keeper import Keeper
 from kvlab.kv.membership import Membership
 from kvlab.kv.node import Node
+from kvlab.kv.proposer import Proposer
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
 from kvlab.kv.transfer import Transfers
 from kvlab.kv.version import Clock
-from kvlab.sim import sins
+from kvlab.sim import linear_sins, sins
+from kvlab.sim.contest import contested, resettled
 from kvlab.sim.draw import draw
 from kvlab.sim.stress import (
     falling,
@@ -259,6 +262,46 @@ _ALL = (
             (Transfers, "on_link_up", sins.never_catches_up),
         ),
         parted,
+    ),
+    Mutant(
+        "blind-retry",
+        "What may have been accepted is done again, as if nothing had been sent.",
+        ("linear",),
+        (
+            (proposer, "recall", linear_sins.never_recalls),
+            (Proposer, "_done_before", linear_sins.sent_and_unknown),
+        ),
+        contested,
+    ),
+    Mutant(
+        "id-of-a-minority",
+        "A request whose id one replica holds is answered before a majority has it.",
+        ("linear",),
+        ((Proposer, "_do", linear_sins.told_by_a_minority),),
+        contested,
+        seeds_max=40,
+    ),
+    Mutant(
+        "newest-is-true",
+        "A linear read tells the newest value that it met, whether it was chosen or not.",
+        ("linear",),
+        ((Proposer, "_look", linear_sins.reads_the_newest),),
+        contested,
+        seeds_max=40,
+    ),
+    Mutant(
+        "promise-broken",
+        "An acceptor accepts below what it has promised.",
+        ("linear",),
+        ((Acceptor, "accept", linear_sins.promises_broken),),
+        contested,
+    ),
+    Mutant(
+        "registers-left-behind",
+        "A range moves without its registers.",
+        ("linear",),
+        ((Transfers, "_store_registers", sins.nothing_done),),
+        resettled,
     ),
 )
 MUTANTS: dict[str, Mutant] = {one.name: one for one in _ALL}

@@ -90,7 +90,7 @@ class Registers:
             self.keys[index] += 1
             self.sizes[index] += len(key) + len(value)
         self.ranges[index][key] = register
-        if self.promises[index].get(key, ballot) < ballot:
+        if 0 < self.promises[index].get(key, 0) <= ballot:
             del self.promises[index][key]
         self._digests[index] ^= spread(old.ballot) ^ spread(ballot)
         if self.journal is not None:

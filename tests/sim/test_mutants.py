@@ -6,6 +6,7 @@ import pytest
 
 from kvlab.check.verdict import Verdict
 from kvlab.errors import UsageError
+from kvlab.sim.contest import contested, resettled
 from kvlab.sim.mutants import MUTANTS, mutant, planted
 from kvlab.sim.rates import Tally, tally, wilson
 from kvlab.sim.run import run
@@ -25,7 +26,9 @@ def test_a_planted_bug_is_found(name: str) -> None:
     assert set(found.checks) & set(chosen.caught_by)
 
 
-@pytest.mark.parametrize("scenario", [dense, skewed, moving, lossy, parted, split])
+@pytest.mark.parametrize(
+    "scenario", [dense, skewed, moving, lossy, parted, split, contested, resettled]
+)
 def test_the_real_nodes_stand_where_the_mutants_fall(scenario: object) -> None:
     assert callable(scenario)
     for seed in (1, 2):

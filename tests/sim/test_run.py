@@ -210,11 +210,20 @@ def test_one_seed_is_one_history_on_every_python() -> None:
         kind="link", at_us=SECOND_US, for_us=SECOND_US, source="one", target="all", cut=True
     )
 
-    histories = [run(scenario(cut, join)), run(scenario(kill, join, **disks))]
+    linear = {
+        "ns": "linear",
+        "workload": WorkloadSpec(operations=100, span_us=3 * SECOND_US, **MIX),
+    }
+    histories = [
+        run(scenario(cut, join)),
+        run(scenario(kill, join, **disks)),
+        run(scenario(kill, join, **disks, **linear)),
+    ]
 
     assert [hashlib.sha256(one.history).hexdigest()[:16] for one in histories] == HISTORIES
 
 
+MIX = {"get": 0.4, "set": 0.2, "delete": 0.1, "cas": 0.1, "incr": 0.1, "append": 0.1}
 HISTORIES = ["9708ae2fd75beca4", "26f2b3b5507b02d7"]
 
 
