@@ -84,16 +84,17 @@ def resettled(seed: int) -> ScenarioSpec:
 
 def _work(rng: Rng) -> WorkloadSpec:
     """Draw who fights for what. Texts that grow show each operation, and how often it was done."""
+    put, append = rng.choice(((0.1, 0.4), (0.2, 0.3)))
     return WorkloadSpec(
         operations=500,
         clients=8,
         keys=rng.choice((2, 4, 8)),
         span_us=TIME_US - SECOND_US,
         get=0.4,
-        set=rng.choice((0.1, 0.2)),
+        set=put,
         delete=0.0,
         cas=0.1,
-        append=0.4 if rng.random() < 0.5 else 0.3,
+        append=append,
         incr=0.0,
     )
 
