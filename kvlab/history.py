@@ -53,13 +53,14 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     final: bool = False
 
 
-class Op(msgspec.Struct, gc=False, kw_only=True):
+class Op(msgspec.Struct, gc=False):
     """One operation: an invocation and what became of it.
 
     `start` and `end` are the places of its events in the order of the history; an operation that
     never completed for certain (`info`) has `end` None. `value` is what was written, or read.
     `version` is the place in the store's own order of writes that the completion told, greater is
     newer; 0 when it told none, or one that is not a decimal number and so has no order here.
+    Checkers make millions of these by place (check/columns.py): keep the order of the fields.
     """
 
     client: str
@@ -235,7 +236,7 @@ def _complete(op: Op, event: Event, place: int) -> str:
     op.node = event.node or op.node
     op.error = event.error
     op.degraded = event.degraded
-    op.version = _version(event.version)
+    op.version = version_of(event.version)
     op.final = op.final or event.final
     if event.type == "info":
         return ""
@@ -247,7 +248,10 @@ def _complete(op: Op, event: Event, place: int) -> str:
     return ""
 
 
-def _version(text: str) -> int:
+def version_of(text: str) -> int:
+    """Return the number that a version is, or 0 for one that is none."""
+    if not text:
+        return 0
     if text.isascii() and text.isdigit() and len(text) <= VERSION_DIGITS_MAX:
         return int(text)
     return 0

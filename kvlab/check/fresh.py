@@ -23,15 +23,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
+from kvlab.check.operations import Operations
 from kvlab.check.verdict import Check, Verdict
 from kvlab.check.words import at, name_of
-from kvlab.history import History, Op
+from kvlab.history import Op
 
 NAME = "fresh"
 NEVER = 2**62
 
 
-def check_fresh(history: History) -> Check:
+def check_fresh(history: Operations) -> Check:
     """Judge every get of a history. O(n log n) for n operations."""
     judged, violations = 0, 0
     first: tuple[Op, Op] | None = None

@@ -21,15 +21,13 @@ before it left. Keys are independent of each other, so each is judged alone (Her
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from kvlab.check.linear_model import Call, calls_of
 from kvlab.check.linear_proof import Proof, clash, core, impossible
 from kvlab.check.linear_search import Search
+from kvlab.check.operations import Operations
 from kvlab.check.verdict import Check, Verdict
-from kvlab.history import History, Op
 
 NAME = "linear"
 SEEING = frozenset({"get", "cas"})
@@ -50,7 +48,7 @@ class _Found(msgspec.Struct):
     proofs: list[Proof] = []
 
 
-def check_linear(history: History, *, budget_steps: int = BUDGET_STEPS) -> Check:
+def check_linear(history: Operations, *, budget_steps: int = BUDGET_STEPS) -> Check:
     """Judge every key of a history. O(n log n) for n operations, but for keys that need a search."""
     # Late: numpy takes a tenth of a second to load, and no other checker needs it.
     from kvlab.check.linear_zones import sort_keys
@@ -58,18 +56,20 @@ def check_linear(history: History, *, budget_steps: int = BUDGET_STEPS) -> Check
     keys = sort_keys(history)
     found = _Found(by_zones=keys.valid, wrong=len(keys.wrong))
     explained = keys.wrong[:PROOFS_MAX]
-    ops = _of_keys(history, [*explained, *keys.rest])
+    ops = history.by_key() if explained or keys.rest else {}
     for key in explained:
-        calls = calls_of(ops[key])
-        proof = impossible(key, ops[key], calls) or clash(key, calls)
+        some = ops[key]
+        calls = calls_of(some)
+        proof = impossible(key, some, calls) or clash(key, calls)
         assert proof is not None, f"key {key}: the zones clash, but no two of them do"
         found.proofs.append(proof)
     searches: dict[str, tuple[Search, list[Call]]] = {}
     for key in keys.rest:
-        calls = calls_of(ops[key])
+        some = ops[key]
+        calls = calls_of(some)
         if all(call.f not in SEEING for call in calls if call.sure):
             continue
-        proof = impossible(key, ops[key], calls)
+        proof = impossible(key, some, calls)
         if proof is None:
             searches[key] = (Search(calls), calls)
         else:
@@ -77,16 +77,6 @@ def check_linear(history: History, *, budget_steps: int = BUDGET_STEPS) -> Check
             found.proofs.append(proof)
     _search(searches, budget_steps, found)
     return _conclude(found, budget_steps)
-
-
-def _of_keys(history: History, keys: Iterable[str]) -> dict[str, list[Op]]:
-    """Return the operations of some keys."""
-    found: dict[str, list[Op]] = {key: [] for key in keys}
-    if found:
-        for op in history.ops:
-            if op.key in found:
-                found[op.key].append(op)
-    return found
 
 
 def _search(

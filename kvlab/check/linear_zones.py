@@ -20,26 +20,26 @@ with those of all others, each key on a stretch of its own, so that one sort ser
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import count as counter
-from typing import TypeAlias
-
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from kvlab.history import MISSING, Function, History, Op, Outcome
+from kvlab.check.columns import (
+    ABSENT,
+    DELETE,
+    FAIL,
+    GET,
+    NONE,
+    OK,
+    SET,
+    Bools,
+    Columns,
+    Ints,
+    columns_of,
+)
+from kvlab.check.operations import Operations
+from kvlab.history import MISSING
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
-
-FUNCTIONS: dict[Function, int] = {"get": 0, "set": 1, "delete": 2, "cas": 3, "incr": 4, "append": 5}
-OUTCOMES: dict[Outcome, int] = {"ok": 0, "fail": 1, "info": 2}
-GET, SET, DELETE = 0, 1, 2
-OK, FAIL = 0, 1
 BEFORE = -1
-ABSENT = 0  # the number of None among the values
-BLOCK_OPS = 1024
 
 
 class Sorted(msgspec.Struct, frozen=True):
@@ -50,8 +50,8 @@ class Sorted(msgspec.Struct, frozen=True):
     rest: list[str]  # not simple
 
 
-class _Columns(msgspec.Struct, frozen=True):
-    """The operations as arrays; `saw` and `wrote` mark those that are part of simple keys."""
+class _Parts(msgspec.Struct, frozen=True):
+    """The operations of a history and their parts in simple keys."""
 
     names: list[str]  # of keys, by number
     key: Ints
@@ -76,60 +76,51 @@ class _Clusters(msgspec.Struct, frozen=True):
     ambiguous: Bools
 
 
-def sort_keys(history: History) -> Sorted:
+def sort_keys(history: Operations) -> Sorted:
     """Decide every simple key. O(n log n) for n operations."""
-    if not history.ops:
+    given = columns_of(history)
+    if not len(given):
         return Sorted(0, [], [])
-    columns = _columns(history.ops)
-    keys = len(columns.names)
-    clusters, lone = _clusters(columns)
+    parts = _parts(given)
+    keys = len(parts.names)
+    clusters, lone = _clusters(parts)
     rest, seen, wrong = (np.zeros(keys, np.bool_) for _ in range(3))
-    seen[columns.key[columns.saw]] = True
-    rest[columns.key[columns.other]] = True
+    seen[parts.key[parts.saw]] = True
+    rest[parts.key[parts.other]] = True
     rest[clusters.key[clusters.ambiguous]] = True
     wrong[clusters.key[clusters.unexplained]] = True
-    key = np.concatenate((clusters.key, columns.key[lone]))
-    first_end = np.concatenate((clusters.first_end, columns.end[lone]))
-    last_start = np.concatenate((clusters.last_start, columns.start[lone]))
+    key = np.concatenate((clusters.key, parts.key[lone]))
+    first_end = np.concatenate((clusters.first_end, parts.end[lone]))
+    last_start = np.concatenate((clusters.last_start, parts.start[lone]))
     # A key that is known to be wrong, or left to the search, needs no zones.
     plain = ~(wrong | rest)[key]
     wrong[_clashes(key[plain], first_end[plain], last_start[plain])] = True
     wrong &= ~rest
     return Sorted(
         int(np.count_nonzero(seen & ~rest & ~wrong)),
-        [columns.names[number] for number in np.flatnonzero(wrong)],
-        [columns.names[number] for number in np.flatnonzero(rest)],
+        [parts.names[number] for number in np.flatnonzero(wrong)],
+        [parts.names[number] for number in np.flatnonzero(rest)],
     )
 
 
-def _columns(ops: tuple[Op, ...]) -> _Columns:
-    """Turn operations into arrays, in blocks small enough to stay in the processor's cache."""
-    count = len(ops)
-    key_ids: defaultdict[str, int] = defaultdict(counter().__next__)
-    value_ids: defaultdict[str | None, int] = defaultdict(counter().__next__)
-    assert value_ids[None] == ABSENT
-    key, value, start, end = (np.empty(count, np.int64) for _ in range(4))
-    f, outcome = np.empty(count, np.int8), np.empty(count, np.int8)
-    for low in range(0, count, BLOCK_OPS):
-        block = ops[low : low + BLOCK_OPS]
-        part = slice(low, low + len(block))
-        key[part] = [key_ids[op.key] for op in block]
-        value[part] = [value_ids[op.value] for op in block]
-        f[part] = [FUNCTIONS[op.f] for op in block]
-        outcome[part] = [OUTCOMES[op.outcome] for op in block]
-        start[part] = [op.start for op in block]
-        end[part] = [BEFORE if op.end is None else op.end for op in block]
-    end[end == BEFORE] = max(start.max(), end.max()) + 1
-    sure, failed = outcome == OK, outcome == FAIL
-    missing = np.zeros(count, np.bool_)
-    for number in np.flatnonzero((f == DELETE) & failed):
-        missing[number] = ops[number].error == MISSING
-    value[f == DELETE] = ABSENT
+def _parts(columns: Columns) -> _Parts:
+    """Say of every operation what it is to a simple key."""
+    f, value = columns.f, columns.value.astype(np.int64)
+    start, end = columns.start, columns.end.copy()
+    end[end == NONE] = max(start.max(), end.max()) + 1
+    sure, failed = columns.outcome == OK, columns.outcome == FAIL
+    deletes = f == DELETE
+    missing = deletes & failed
+    if missing.any():
+        told = [number for number, text in enumerate(columns.errors) if text == MISSING]
+        missing &= np.isin(columns.error, told)
+    value[deletes] = ABSENT
     saw = ((f == GET) & sure) | missing
-    return _Columns(
-        names=list(key_ids),
+    key = columns.key.astype(np.int64)
+    return _Parts(
+        names=columns.keys,
         key=key,
-        code=key * len(value_ids) + value,
+        code=key * len(columns.values) + value,
         start=start,
         end=end,
         saw=saw,
@@ -137,24 +128,24 @@ def _columns(ops: tuple[Op, ...]) -> _Columns:
         wrote=(f == SET) & ~failed,
         sure=sure,
         other=(f > DELETE) & ~failed,
-        deletes=(f == DELETE) & ~failed,
+        deletes=deletes & ~failed,
     )
 
 
-def _clusters(columns: _Columns) -> tuple[_Clusters, Ints]:
+def _clusters(parts: _Parts) -> tuple[_Clusters, Ints]:
     """Return the clusters of the values that were seen, and the writes that stand for themselves."""
-    code, start, end = columns.code, columns.start, columns.end
-    codes, members = np.unique(code[columns.saw], return_inverse=True)
+    code, start, end = parts.code, parts.start, parts.end
+    codes, members = np.unique(code[parts.saw], return_inverse=True)
     count = len(codes)
     key, nothing = np.zeros(count, np.int64), np.zeros(count, np.bool_)
-    key[members] = columns.key[columns.saw]
-    nothing[members] = columns.saw_nothing[columns.saw]
+    key[members] = parts.key[parts.saw]
+    nothing[members] = parts.saw_nothing[parts.saw]
     first_end = np.full(count, np.iinfo(np.int64).max)
     last_start = np.full(count, BEFORE)
-    np.minimum.at(first_end, members, end[columns.saw])
-    np.maximum.at(last_start, members, start[columns.saw])
+    np.minimum.at(first_end, members, end[parts.saw])
+    np.maximum.at(last_start, members, start[parts.saw])
 
-    writes = np.flatnonzero(columns.wrote)
+    writes = np.flatnonzero(parts.wrote)
     cluster = np.searchsorted(codes, code[writes])
     seen = cluster < count
     seen[seen] = codes[cluster[seen]] == code[writes[seen]]
@@ -168,11 +159,11 @@ def _clusters(columns: _Columns) -> tuple[_Clusters, Ints]:
     first_end[nothing] = BEFORE
 
     # A delete leaves what was at the beginning, so that a get of it has several explanations.
-    deleted = np.zeros(len(columns.names), np.bool_)
-    deleted[columns.key[columns.deletes]] = True
+    deleted = np.zeros(len(parts.names), np.bool_)
+    deleted[parts.key[parts.deletes]] = True
     ambiguous = (written > 1) | (nothing & deleted[key])
-    lone = np.concatenate((writes[~seen], np.flatnonzero(columns.deletes)))
-    lone = lone[columns.sure[lone]]
+    lone = np.concatenate((writes[~seen], np.flatnonzero(parts.deletes)))
+    lone = lone[parts.sure[lone]]
     return _Clusters(key, first_end, last_start, unexplained, ambiguous), lone
 
 

@@ -30,9 +30,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from kvlab.check.operations import Operations
 from kvlab.check.verdict import Check, Verdict
 from kvlab.check.words import at, name_of, shown
-from kvlab.history import History, Op
+from kvlab.history import Op
 
 NAME = "lost"
 WRITES = frozenset({"set", "delete", "cas"})
@@ -47,7 +48,7 @@ class Violation(msgspec.Struct, frozen=True):
     ops: tuple[Op, ...]
 
 
-def check_lost(history: History, *, clock_error_us: int = 0) -> Check:
+def check_lost(history: Operations, *, clock_error_us: int = 0) -> Check:
     """Judge every final read of a history. O(n log n) for n operations."""
     violations: list[Violation] = []
     judged, unread, outside = 0, 0, 0

@@ -10,34 +10,35 @@ It is not a check of freshness: a stale value is fine here, an invented one is n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from kvlab.check.operations import Operations
 from kvlab.check.verdict import Check, Verdict
-from kvlab.history import History, Op
+from kvlab.check.words import shown
+from kvlab.history import Op
 
 NAME = "reads"
 MADE_BY_STORE = frozenset({"incr", "append"})
 
 
-def check_reads(history: History) -> Check:
+def check_reads(history: Operations) -> Check:
     """Judge every get of a history, final reads too. O(n) for n operations."""
-    written: dict[tuple[str, str], list[Op]] = {}
-    skipped: set[str] = set()
-    for op in history.ops:
-        if op.f in MADE_BY_STORE:
-            skipped.add(op.key)
-        elif op.f in {"set", "cas"} and op.value is not None:
-            written.setdefault((op.key, op.value), []).append(op)
     judged, violations = 0, 0
     first: tuple[str, tuple[Op, ...]] | None = None
-    for read in history.ops:
-        if read.f != "get" or read.outcome != "ok" or read.value is None or read.key in skipped:
+    first_read = 0
+    for ops in history.by_key().values():
+        if any(op.f in MADE_BY_STORE for op in ops):
             continue
-        judged += 1
-        found = _judge(read, written.get((read.key, read.value), []))
-        if found:
-            violations += 1
-            first = first or found
+        written = _written(ops)
+        for read in ops:
+            if read.f != "get" or read.outcome != "ok" or read.value is None:
+                continue
+            judged += 1
+            found = _judge(read, written.get(read.value, []))
+            if found:
+                violations += 1
+                if first is None or read.start < first_read:
+                    first, first_read = found, read.start
     if first is not None:
         more = f" (and {violations - 1} more)" if violations > 1 else ""
         return Check(
@@ -54,9 +55,18 @@ def check_reads(history: History) -> Check:
     return Check(name=NAME, verdict=Verdict.VALID, because=because, judged=judged)
 
 
+def _written(ops: Iterable[Op]) -> dict[str, list[Op]]:
+    """Return the writes of each value, failed ones too."""
+    written: dict[str, list[Op]] = {}
+    for op in ops:
+        if op.f in {"set", "cas"} and op.value is not None:
+            written.setdefault(op.value, []).append(op)
+    return written
+
+
 def _judge(read: Op, writes: Sequence[Op]) -> tuple[str, tuple[Op, ...]] | None:
     """Return what is wrong with a read, and the operations that prove it."""
-    where = f"key {read.key}: the get by {read.client} (op {read.op}) returned {read.value!r}"
+    where = f"key {read.key}: the get by {read.client} (op {read.op}) returned {shown(read.value)}"
     if not writes:
         return f"{where}, which nobody wrote", (read,)
     possible = [op for op in writes if op.outcome != "fail"]
