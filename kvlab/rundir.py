@@ -4,12 +4,13 @@ spec.yaml       the scenario, resolved: enough to run it again
 history.jsonl   what clients did (history.py)
 faults.jsonl    each fault: planned and actual time, and whether it had an effect
 verdict.json    the verdict, each check and guard, the seed, how to repeat it
+nodes/          what each node logged, where nodes are processes: <id>.log
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ SPEC = "spec.yaml"
 HISTORY = "history.jsonl"
 FAULTS = "faults.jsonl"
 VERDICT = "verdict.json"
+LOGS = "nodes"  # a folder with one file per node
+BLOCK_BYTES = 1 << 18
 
 
 class RunDir:
@@ -61,3 +64,65 @@ class RunDir:
                 (self.path / name).write_bytes(data)
             except OSError as error:
                 raise InfraError(f"cannot write {self.path / name}: {error.strerror}") from error
+
+    def read(self, name: str) -> str | None:
+        """Return the text of a file, or None if the run has none."""
+        path = self.path / name
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InfraError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not text: {error.reason}") from error
+
+    def faults(self) -> list[dict[str, Any]] | None:
+        """Return the lines of faults.jsonl, or None if the run has none."""
+        text = self.read(FAULTS)
+        if text is None:
+            return None
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError as error:
+            raise UsageError(f"{self.path / FAULTS} is no JSON: {error}") from error
+
+    def verdict(self) -> dict[str, Any]:
+        """Return verdict.json, empty if the run has none that can be read."""
+        try:
+            found = json.loads(self.read(VERDICT) or "{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def logs(self) -> dict[str, Path]:
+        """Return the log of each node, by its id."""
+        return {path.stem: path for path in sorted((self.path / LOGS).glob("*.log"))}
+
+
+def history_path(path: Path) -> Path:
+    """Return the history of a run directory, or the file itself. Raises UsageError."""
+    found = path / HISTORY if path.is_dir() else path
+    if not found.is_file():
+        what = f"{path} holds no {HISTORY}" if path.is_dir() else f"there is no {path}"
+        raise UsageError(what, hint="name a run directory or a history file")
+    return found
+
+
+def blocks_of(path: Path) -> Iterator[bytes]:
+    """Read a file a block at a time."""
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise InfraError(f"cannot read {path}: {error.strerror}") from error
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """Read a text file line by line, whatever its bytes are."""
+    try:
+        with path.open(errors="replace") as file:
+            yield from file
+    except OSError as error:
+        raise InfraError(f"cannot read {path}: {error.strerror}") from error

@@ -175,7 +175,9 @@ class _Reader:
                 ),
             )
         open_ops = int(np.count_nonzero(table.columns.end_us < 0))
-        if open_ops:
+        if open_ops == 1:
+            self._notes.append("1 operation never completed: it may have happened")
+        elif open_ops:
             self._notes.append(f"{open_ops} operations never completed: they may have happened")
         return Reading(table, tuple(self._notes))
 

@@ -65,6 +65,9 @@ VERBS: dict[str, Verb] = {
     "sim": Verb(
         JUDGE, "sim", "Run the nodes in a simulated world: thousands of seeds, repeatable."
     ),
+    "check": Verb(
+        JUDGE, "check", "Judge a recorded history: what was lost, stale or out of order, and why."
+    ),
     "node": Verb(SERVE, "", "Run one node as an ordinary server, without a supervisor."),
 }
 

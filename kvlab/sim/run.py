@@ -59,7 +59,7 @@ def run(spec: ScenarioSpec, *, trace: Trace | None = None) -> Outcome:
     events = decode_events(history)
     world.record.checks = [*world.watch.checks(), _converged(world), _serves(world)]
     world.record.coverage = dict(sorted(world.watch.reached.items()))
-    checks = world.record.checks + [_judge(name, plan, events) for name in plan.promises]
+    checks = world.record.checks + [judge_promise(name, plan, events) for name in plan.promises]
     guards = guards_of(plan, events, world.record)
     return Outcome(
         spec,
@@ -72,7 +72,7 @@ def run(spec: ScenarioSpec, *, trace: Trace | None = None) -> Outcome:
     )
 
 
-def _judge(name: str, plan: Plan, events: list[Event]) -> Check:
+def judge_promise(name: str, plan: Plan, events: list[Event]) -> Check:
     """Check one promise; where there was nothing to judge, there is nothing wrong."""
     if name == "lost":
         given = pair(with_weak_acknowledgements(plan, events))
