@@ -123,7 +123,7 @@ def holds(ops: list[Op], name: str) -> bool:
     wanted: dict[str, list[tuple[int, int]]] = {one.client: [] for one in ops}
     for earlier in ops:
         for later in ops:
-            if earlier.client != later.client or "ok" != earlier.outcome or "ok" != later.outcome:
+            if earlier.client != later.client or earlier.outcome != "ok" or later.outcome != "ok":
                 continue
             if earlier.end is None or earlier.end >= later.start:
                 continue
@@ -168,7 +168,7 @@ def drawn(rng: Rng, *, versions: bool) -> list[Op]:
         f = rng.choice(["set", "get"])
         start = max(place, (last[client].end or 0) + 1 if client in last else 0)
         one = by(client, f, f"v{place}" if f == "set" else None, start, start + rng.randint(1, 5))
-        while any(other.start == one.start or other.end == one.start for other in ops):
+        while any(one.start in (other.start, other.end) for other in ops):
             one.start += 1
         one.end = max(one.end or 0, one.start + 1)
         while any(one.end in (other.start, other.end) for other in ops):
