@@ -3,8 +3,10 @@
 It judges nothing: sessions and staleness ask it. Stores differ in how they order writes, so what
 it calls older is what both the store and a person with a watch would.
 
-1. Where both told their versions, the greater version is the newer. A told version is taken as the
-   place of the write in the store's order.
+1. Where both told their versions, the greater version is the newer. What a get told is the place of
+   what it saw in the store's order. What a write told is a lower bound: a store may move a write up
+   that met a newer one. It is the place itself if a get confirms it, that began after the write had
+   ended and saw its value (written once) with this version, and no get saw it with a newer one.
 2. Else one write is older than another if it had ended before the other began. A write of unknown
    end never ends.
 3. A get saw one of the writes of its value, not failed, that began before it ended; a get that found
@@ -50,6 +52,8 @@ class Origins:
     """Where the values of one key come from."""
 
     def __init__(self, ops: Sequence[Op]) -> None:
+        self._gets: dict[str, list[Op]] | None = None
+        self._ops = ops
         self._writers: dict[str | None, list[Op]] | None = {}
         for op in ops:
             if op.f in MADE:
@@ -74,6 +78,25 @@ class Origins:
         if get.value is None:
             return Origin(get.version, BEGINNING, ended)
         return Origin(get.version, min(op.start for op in writers), ended)
+
+    def confirming(self, write: Op) -> Op | None:
+        """Return a get that confirms the version that a write told, or None."""
+        if self._writers is None or write.value is None or not write.version:
+            return None
+        if len(self._writers.get(write.value, ())) != 1:
+            return None
+        if self._gets is None:
+            self._gets = {}
+            for op in self._ops:
+                if is_read(op) and op.version and op.value is not None:
+                    self._gets.setdefault(op.value, []).append(op)
+        gets = self._gets.get(write.value, ())
+        if max((get.version for get in gets), default=0) != write.version:
+            return None
+        until = end_of(write)
+        return next(
+            (get for get in gets if get.start > until and get.version == write.version), None
+        )
 
 
 def written(op: Op) -> Origin:

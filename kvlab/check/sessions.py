@@ -13,8 +13,8 @@ it did to other keys is not followed, for a store may keep keys on different nod
    have several under way. "Older" is what origins calls certainly older.
 2. Where no versions are told, monotonic-reads is broken also by a client that saw a value, then
    another, then the first again, where each was written once: one of them is the older.
-3. The order of two writes shows in their versions alone. Without versions, monotonic-writes and
-   writes-follow-reads have nothing to judge.
+3. The place of a write shows in its version alone, and only where a get confirms it (origins).
+   Other writes are not judged by monotonic-writes and writes-follow-reads.
 4. `degraded` answers are judged as all others: a guarantee that was given up with a word is given up.
 """
 
@@ -105,7 +105,7 @@ def check_guarantee(history: Operations, guarantee: Guarantee) -> Check:
     later = "write" if guarantee.later is is_write else "get"
     earlier = "write" if guarantee.earlier is is_write else "get"
     if not judged:
-        lacks = ", both with versions" if guarantee.later is is_write else ""
+        lacks = ", with versions that gets confirm" if guarantee.later is is_write else ""
         because = f"no client had a {later} after a {earlier} on the same key{lacks}"
         return Check(name=name, verdict=Verdict.UNKNOWN, because=because)
     because = f"it holds for all {judged} {later}s that came after a {earlier} of their client"
@@ -173,12 +173,13 @@ class _Session:
         origin = self._origin(op)
         if origin is None:
             return
-        if op.f != "get" and not (origin.version and self._newest.by_version):
+        confirmed = self._origins.confirming(op) if op.f != "get" else None
+        if op.f != "get" and not (confirmed and self._newest.by_version):
             return
         self.judged += 1
         newer = self._newest.newer_than(origin)
         if newer is not None:
-            self._breaks(op, newer)
+            self._breaks(op, newer, confirmed)
         elif self._returns and op.value in self._left and self._is_unique(op):
             self._goes_back(op)
 
@@ -204,9 +205,9 @@ class _Session:
     def _is_unique(self, op: Op) -> bool:
         return not op.version and op.value is not None and len(self._origins.writers(op)) == 1
 
-    def _breaks(self, op: Op, newer: Op) -> None:
+    def _breaks(self, op: Op, newer: Op, confirmed: Op | None) -> None:
         by_version = bool(op.version and newer.version)
-        shown = [newer, op]
+        shown = [newer, op, *([confirmed] if confirmed else [])]
         if not by_version:
             shown += [
                 one for get in (newer, op) if get.f == "get" for one in self._origins.writers(get)
@@ -218,6 +219,8 @@ class _Session:
             f" {told(newer, by_version=by_version)}, which the same client {did[newer.f == 'get']}"
             f" before (op {newer.op}, ended at {at(newer)})"
         )
+        if confirmed:
+            because += f"; {name_of(confirmed)} saw it there"
         self.broken.append(_Broken(because, in_order(shown), op.start))
 
     def _goes_back(self, op: Op) -> None:

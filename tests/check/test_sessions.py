@@ -46,16 +46,29 @@ def test_each_guarantee_is_broken_alone() -> None:
         "monotonic-writes": [
             by("a", "set", "x", 2, 3, version=9),
             by("a", "set", "y", 4, 5, version=8),
+            by("c", "get", "y", 6, 7, version=8),
         ],
         "writes-follow-reads": [
             by("b", "set", "x", 2, 3, version=9),
             by("a", "get", "x", 4, 5, version=9),
             by("a", "set", "y", 6, 7, version=8),
+            by("c", "get", "y", 8, 9, version=8),
         ],
     }
     for name, ops in cases.items():
         found = verdicts(old, *ops)
         assert {one for one, verdict in found.items() if verdict is INVALID} == {name}
+
+
+def test_a_write_that_the_store_moved_up_is_no_violation() -> None:
+    """A told version is a lower bound; only a get that saw it there makes it the place."""
+    ops = [by("a", "set", "x", 0, 1, version=9), by("a", "set", "y", 2, 3, version=8)]
+    assert judged("monotonic-writes", *ops).verdict is UNKNOWN
+    seen_higher = by("b", "get", "y", 4, 5, version=10)
+    assert judged("monotonic-writes", *ops, seen_higher).verdict is UNKNOWN
+    seen_there = by("b", "get", "y", 6, 7, version=8)
+    assert judged("monotonic-writes", *ops, seen_there).evidence == (0, 2, 6)
+    assert judged("monotonic-writes", *ops, seen_higher, seen_there).verdict is UNKNOWN
 
 
 def test_what_the_store_orders_by_version_is_not_stale_by_the_clock() -> None:
@@ -127,11 +140,18 @@ def holds(ops: list[Op], name: str) -> bool:
                 continue
             if earlier.end is None or earlier.end >= later.start:
                 continue
-            if (earlier.f, later.f) == PAIRS[name]:
+            if (earlier.f, later.f) == PAIRS[name] and is_placed(later, ops):
                 wanted[later.client].append(
                     (write_of.get(earlier.value, -1), write_of.get(later.value, -1))
                 )
     return all(any(True for _ in orders(writes, some)) for some in wanted.values())
+
+
+def is_placed(one: Op, ops: list[Op]) -> bool:
+    """Say whether the place of an operation was seen: of a get it always is."""
+    return one.f == "get" or any(
+        get.f == "get" and get.value == one.value and get.start > (one.end or 0) for get in ops
+    )
 
 
 PAIRS = {
