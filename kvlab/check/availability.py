@@ -53,8 +53,8 @@ def check_availability(
     if not count:
         return Check(name=AVAILABILITY, verdict=Verdict.UNKNOWN, because="there are no operations")
     succeeded = _succeeded(columns)
-    gaps = _gaps(columns, succeeded)
-    longest = max((gap.length_us for gap in gaps), default=0)
+    gaps, over = _gaps(columns, succeeded, FOREVER_US if gap_us_max is None else gap_us_max)
+    longest = gaps[0].length_us if gaps else 0
     heal = None if healed_us is None else _after_heal(columns, succeeded, healed_us)
     figures: dict[str, Any] = {
         "operations": count,
@@ -66,10 +66,7 @@ def check_availability(
     }
     if heal is not None:
         figures["first_success_after_heal_us"] = heal.first_us
-    figures["longest_gaps"] = [
-        {"began_us": gap.began_us, "gap_us": gap.length_us} for gap in gaps[:GAPS_LISTED]
-    ]
-    over = [gap for gap in gaps if gap_us_max is not None and gap.length_us > gap_us_max]
+    figures["longest_gaps"] = [{"began_us": gap.began_us, "gap_us": gap.length_us} for gap in gaps]
     verdict = Verdict.VALID
     evidence: tuple[int, ...] = ()
     because = f"the longest time without a success was {format_duration(longest)}"
@@ -91,7 +88,7 @@ def check_availability(
         because=because,
         evidence=evidence,
         judged=count,
-        violations=len(over) + (verdict is Verdict.INVALID and not over),
+        violations=over or int(verdict is Verdict.INVALID),
         figures=figures,
     )
 
@@ -154,8 +151,8 @@ def _succeeded(columns: Columns) -> Bools:
     return found
 
 
-def _gaps(columns: Columns, succeeded: Bools) -> list[_Gap]:
-    """Return all gaps, the longest first."""
+def _gaps(columns: Columns, succeeded: Bools, bound_us: int) -> tuple[list[_Gap], int]:
+    """Return the longest gaps, the longest first, and how many exceed a bound."""
     rows = np.flatnonzero(succeeded)
     rows = rows[np.argsort(columns.end_us[rows], kind="stable")]
     last_us = max(int(columns.start_us.max()), int(columns.end_us.max()))
@@ -167,10 +164,10 @@ def _gaps(columns: Columns, succeeded: Bools) -> list[_Gap]:
     before = np.concatenate(([NONE], rows))
     after = np.concatenate((rows, [NONE]))
     order = np.argsort(-lengths, kind="stable")
-    order = order[lengths[order] > 0]
+    longest = [at for at in order[:GAPS_LISTED].tolist() if lengths[at] > 0]
     return [
-        _Gap(int(begins[at]), int(lengths[at]), int(before[at]), int(after[at])) for at in order
-    ]
+        _Gap(int(begins[at]), int(lengths[at]), int(before[at]), int(after[at])) for at in longest
+    ], int(np.count_nonzero(lengths > bound_us))
 
 
 def _wanted_from(columns: Columns, moments: Ints) -> Ints:

@@ -55,11 +55,11 @@ class _Parts(msgspec.Struct, frozen=True):
 
     names: list[str]  # of keys, by number
     key: Ints
-    code: Ints  # of key and value together
+    value: Ints
+    values: int  # how many there are
     start: Ints
     end: Ints
     saw: Bools
-    saw_nothing: Bools
     wrote: Bools
     sure: Bools
     other: Bools  # functions that no simple key has
@@ -120,11 +120,11 @@ def _parts(columns: Columns) -> _Parts:
     return _Parts(
         names=columns.keys,
         key=key,
-        code=key * len(columns.values) + value,
+        value=value,
+        values=len(columns.values),
         start=start,
         end=end,
         saw=saw,
-        saw_nothing=saw & (value == ABSENT),
         wrote=(f == SET) & ~failed,
         sure=sure,
         other=(f > DELETE) & ~failed,
@@ -134,21 +134,21 @@ def _parts(columns: Columns) -> _Parts:
 
 def _clusters(parts: _Parts) -> tuple[_Clusters, Ints]:
     """Return the clusters of the values that were seen, and the writes that stand for themselves."""
-    code, start, end = parts.code, parts.start, parts.end
-    codes, members = np.unique(code[parts.saw], return_inverse=True)
-    count = len(codes)
-    key, nothing = np.zeros(count, np.int64), np.zeros(count, np.bool_)
-    key[members] = parts.key[parts.saw]
-    nothing[members] = parts.saw_nothing[parts.saw]
+    start, end = parts.start, parts.end
+    saw, writes = np.flatnonzero(parts.saw), np.flatnonzero(parts.wrote)
+    number, count = _numbers(parts, np.concatenate((saw, writes)))
+    members, cluster = number[: len(saw)], number[len(saw) :]
+    key = np.zeros(count, np.int64)
+    is_seen, nothing = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    key[members] = parts.key[saw]
+    is_seen[members] = True
+    nothing[members] = parts.value[saw] == ABSENT
     first_end = np.full(count, np.iinfo(np.int64).max)
     last_start = np.full(count, BEFORE)
-    np.minimum.at(first_end, members, end[parts.saw])
-    np.maximum.at(last_start, members, start[parts.saw])
+    np.minimum.at(first_end, members, end[saw])
+    np.maximum.at(last_start, members, start[saw])
 
-    writes = np.flatnonzero(parts.wrote)
-    cluster = np.searchsorted(codes, code[writes])
-    seen = cluster < count
-    seen[seen] = codes[cluster[seen]] == code[writes[seen]]
+    seen = is_seen[cluster]
     cluster, writers = cluster[seen], writes[seen]
     written = np.bincount(cluster, minlength=count) + nothing
     begun = np.full(count, BEFORE)
@@ -164,7 +164,27 @@ def _clusters(parts: _Parts) -> tuple[_Clusters, Ints]:
     ambiguous = (written > 1) | (nothing & deleted[key])
     lone = np.concatenate((writes[~seen], np.flatnonzero(parts.deletes)))
     lone = lone[parts.sure[lone]]
-    return _Clusters(key, first_end, last_start, unexplained, ambiguous), lone
+    clusters = _Clusters(
+        key[is_seen],
+        first_end[is_seen],
+        last_start[is_seen],
+        unexplained[is_seen],
+        ambiguous[is_seen],
+    )
+    return clusters, lone
+
+
+def _numbers(parts: _Parts, rows: Ints) -> tuple[Ints, int]:
+    """Number the (key, value) of some operations; return the numbers, and how many there may be."""
+    key, value = parts.key[rows], parts.value[rows]
+    key_of = np.empty(parts.values, np.int64)
+    key_of[value] = key
+    absent: Bools = value == ABSENT
+    if np.array_equal(key_of[value][~absent], key[~absent]):
+        # Every value is of one key and stands for it too: no sorting.
+        return np.where(absent, parts.values + key, value), parts.values + len(parts.names)
+    codes, numbers = np.unique(key * parts.values + value, return_inverse=True)
+    return numbers, len(codes)
 
 
 def _clashes(key: Ints, first_end: Ints, last_start: Ints) -> Ints:

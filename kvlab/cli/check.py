@@ -98,6 +98,13 @@ def check(
     max_heal: Annotated[
         str, typer.Option(help="availability: time to the first success after the last fault.")
     ] = "",
+    healed: Annotated[
+        str,
+        typer.Option(
+            help="availability, liveness: when the last fault was over, by the history's clock.",
+            show_default="as faults.jsonl of a run directory says",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Judge a recorded history: what was lost, stale, out of order or unavailable, and why.
@@ -131,9 +138,15 @@ def check(
             "heal_us_max": _duration("--max-heal", max_heal),
         },
     }
+    healed_us = _duration("--healed", healed)
     case = _case(path)
+    healed_us = case.healed_us if healed_us is None else healed_us
+    if healed_us is None and max_heal:
+        raise UsageError(
+            "--max-heal needs to know when the last fault was over", hint="add --healed 12s"
+        )
     options["lost"] = {"clock_error_us": _clock_error(clock_error_us, case)}
-    options["availability"]["healed_us"] = options["liveness"]["healed_us"] = case.healed_us
+    options["availability"]["healed_us"] = options["liveness"]["healed_us"] = healed_us
     results = _judge(case, names, options)
     judgement = _judgement(case, results, by_name=_by_name(checks))
     if as_json:

@@ -127,6 +127,16 @@ def test_numbers_of_others_stand_for_their_texts() -> None:
     assert (two.value, two.outcome) == ("true", "ok")
 
 
+def test_a_name_spelled_with_escapes_is_read_too() -> None:
+    data = line("invoke", value="a") + line("ok", 2, degraded=True, version="7", error="x")
+    data = data.replace(b'"degraded"', rb'"degr\u0061ded"').replace(
+        b'"version"', rb'"v\u0065rsion"'
+    )
+    (one,) = ops_of(read_history([data]))
+
+    assert (one.degraded, one.version, one.error) == (True, 7, "x")
+
+
 def test_a_client_that_does_one_thing_at_a_time_needs_no_numbers() -> None:
     lines = [line("invoke", value="a"), line("ok", 2), line("invoke", 3, f="get")]
     lines.append(line("ok", 4, f="get", value="a"))

@@ -78,6 +78,13 @@ def test_bounds_are_judged(capsys) -> None:
     )
 
 
+def test_when_the_faults_were_over_can_be_told(capsys) -> None:
+    ask = [STALE, "--check", "availability", "--healed", "4ms", "--max-heal"]
+    check(capsys, *ask, "1ms")
+    check(capsys, *ask, "999us", code=1)
+    check(capsys, STALE, "--check", "liveness", "--healed", "9ms", code=4)
+
+
 def test_clocks_may_be_told_to_be_off(capsys) -> None:
     lost = GOLDEN / "lost-write.lost.invalid.jsonl"
     check(capsys, lost, code=1)
@@ -131,6 +138,7 @@ def test_wrong_files_and_arguments_are_refused(capsys, tmp_path: Path) -> None:
     assert 'there is no check "nope"' in refused(capsys, STALE, "--check", "nope")
     assert "--max-age: " in refused(capsys, STALE, "--max-age", "5")
     assert "--budget is a number from 1 up" in refused(capsys, STALE, "--budget", "0")
+    assert "add --healed 12s" in refused(capsys, STALE, "--max-heal", "1s")
     assert "name what to check" in refused(capsys)
 
 
