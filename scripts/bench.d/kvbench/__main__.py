@@ -17,6 +17,7 @@ from kvbench import facts, show
 from kvbench.bench import ROUNDS, Bench
 from kvbench.clients import Clients
 from kvbench.gate import FOREIGN_MAX, Gate
+from kvbench.row_check import check
 from kvbench.row_load import load
 from kvbench.row_node import latency, node
 from kvbench.row_quorum import quorum
@@ -32,6 +33,7 @@ ROWS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "start": (start, "a 3-node cluster from nothing, beside valkey, redis, etcd; 50 nodes"),
     "shim": (shim, "the link proxy beside haproxy and toxiproxy; the error of delays"),
     "ring": (ring, "lookups beside uhashring; evenness and movement beside theory"),
+    "check": (check, "a million operations read and judged"),
     "load": (load, "the load generator beside redis-benchmark"),
 }
 EXIT_FAILED = 5
