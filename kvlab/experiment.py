@@ -294,7 +294,7 @@ def guards_of(plan: Plan, events: Iterable[Event], record: Record) -> dict[str, 
         guards["operations"] = f"{ok} of {total} operations succeeded"
     if plan.keys and not final:
         guards["final reads"] = "no key could be read at the end"
-    bit = [line for line in record.faults if line["bit"]]
+    bit = [line for line in record.faults if line.get("bit")]
     if plan.faults and not bit:
         guards["faults"] = f"none of {len(plan.faults)} faults had an effect"
     return guards

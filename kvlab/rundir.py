@@ -82,10 +82,16 @@ class RunDir:
         text = self.read(FAULTS)
         if text is None:
             return None
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
-            raise UsageError(f"{self.path / FAULTS} is no JSON: {error}") from error
+        lines = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            try:
+                told = json.loads(line)
+            except ValueError as error:
+                raise UsageError(f"{self.path / FAULTS}, line {number}: {error}") from error
+            if not isinstance(told, dict) or not isinstance(told.get("until_us"), int):
+                raise UsageError(f"{self.path / FAULTS}, line {number}: a fault needs until_us")
+            lines.append(told)
+        return lines
 
     def verdict(self) -> dict[str, Any]:
         """Return verdict.json, empty if the run has none that can be read."""

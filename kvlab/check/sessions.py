@@ -20,7 +20,7 @@ it did to other keys is not followed, for a store may keep keys on different nod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -85,11 +85,11 @@ def check_guarantee(history: Operations, guarantee: Guarantee) -> Check:
     judged, violations = 0, 0
     first: _Broken | None = None
     for key, ops in history.by_key().items():
-        count, broken = _judge_key(key, ops, guarantee)
-        judged += count
-        violations += len(broken)
-        for one in broken:
-            if first is None or one.start < first.start:
+        for session in _sessions(key, ops, guarantee):
+            judged += session.judged
+            violations += session.violations
+            one = session.first
+            if one is not None and (first is None or one.start < first.start):
                 first = one
     name = guarantee.name
     if first is not None:
@@ -118,16 +118,13 @@ check_monotonic_writes = partial(check_guarantee, guarantee=MONOTONIC_WRITES)
 check_writes_follow_reads = partial(check_guarantee, guarantee=WRITES_FOLLOW_READS)
 
 
-def _judge_key(key: str, ops: Iterable[Op], guarantee: Guarantee) -> tuple[int, list[_Broken]]:
-    """Return how many operations of a key were judged, and which of them break the guarantee."""
-    ops = list(ops)
+def _sessions(key: str, ops: Sequence[Op], guarantee: Guarantee) -> Iterator[_Session]:
+    """Judge every client of a key."""
     origins = Origins(ops)
     by_client: dict[str, list[Op]] = {}
     for op in ops:
         if guarantee.later(op) or guarantee.earlier(op):
             by_client.setdefault(op.client, []).append(op)
-    judged = 0
-    broken: list[_Broken] = []
     for some in by_client.values():
         if len(some) < 2:
             continue
@@ -137,9 +134,7 @@ def _judge_key(key: str, ops: Iterable[Op], guarantee: Guarantee) -> tuple[int, 
                 session.ended(op)
             else:
                 session.began(op)
-        judged += session.judged
-        broken += session.broken
-    return judged, broken
+        yield session
 
 
 def _moments(ops: list[Op]) -> list[tuple[Op, bool]]:
@@ -155,15 +150,15 @@ class _Session:
 
     def __init__(self, key: str, guarantee: Guarantee, origins: Origins) -> None:
         self.judged = 0
-        self.broken: list[_Broken] = []
+        self.violations = 0
+        self.first: _Broken | None = None
         self._key = key
         self._guarantee = guarantee
         self._origins = origins
         self._newest = _Newest()
         self._returns = guarantee is MONOTONIC_READS
-        self._left: dict[
-            str, tuple[Op, Op]
-        ] = {}  # value -> a get of it, and one of another after it
+        # By value: a get of it, and a get of another after that.
+        self._left: dict[str, tuple[Op, Op]] = {}
         self._last: Op | None = None  # that ended, where values are followed (2)
 
     def began(self, op: Op) -> None:
@@ -179,9 +174,13 @@ class _Session:
         self.judged += 1
         newer = self._newest.newer_than(origin)
         if newer is not None:
-            self._breaks(op, newer, confirmed)
+            self.violations += 1
+            self.first = self.first or self._older(op, newer, confirmed)
         elif self._returns and op.value in self._left and self._is_unique(op):
-            self._goes_back(op)
+            one, other = self._left[op.value]
+            if end_of(other) < op.start:
+                self.violations += 1
+                self.first = self.first or self._back(op, one, other)
 
     def ended(self, op: Op) -> None:
         """Note what a client knows from here on."""
@@ -205,7 +204,7 @@ class _Session:
     def _is_unique(self, op: Op) -> bool:
         return not op.version and op.value is not None and len(self._origins.writers(op)) == 1
 
-    def _breaks(self, op: Op, newer: Op, confirmed: Op | None) -> None:
+    def _older(self, op: Op, newer: Op, confirmed: Op | None) -> _Broken:
         by_version = bool(op.version and newer.version)
         shown = [newer, op, *([confirmed] if confirmed else [])]
         if not by_version:
@@ -221,17 +220,13 @@ class _Session:
         )
         if confirmed:
             because += f"; {name_of(confirmed)} saw it there"
-        self.broken.append(_Broken(because, in_order(shown), op.start))
+        return _Broken(because, in_order(shown), op.start)
 
-    def _goes_back(self, op: Op) -> None:
-        assert op.value is not None
-        one, other = self._left[op.value]
-        if end_of(other) > op.start:
-            return
+    def _back(self, op: Op, one: Op, other: Op) -> _Broken:
         because = (
             f"key {self._key}: {name_of(op)} at {at(op)} saw {told(op, by_version=False)} again, after"
             f" the same client had seen {told(other, by_version=False)} in between (op {other.op}),"
             " and each was written once"
         )
         writers = [write for get in (op, other) for write in self._origins.writers(get)]
-        self.broken.append(_Broken(because, in_order([one, other, op, *writers]), op.start))
+        return _Broken(because, in_order([one, other, op, *writers]), op.start)

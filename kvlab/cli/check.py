@@ -107,7 +107,7 @@ def check(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Judge a recorded history: what was lost, stale, out of order or unavailable, and why.
+    """Judge a recorded history: what was lost, stale or out of order, and why.
 
     The history is one JSON object a line, of kvlab or of anybody. A wrong one is explained by the
     fewest operations that show it. Exit codes: 0 valid, 1 invalid, 3 unknown, 4 nothing to judge.

@@ -142,6 +142,13 @@ def test_wrong_files_and_arguments_are_refused(capsys, tmp_path: Path) -> None:
     assert "name what to check" in refused(capsys)
 
 
+def test_a_run_with_wrong_faults_is_refused(capsys, tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_bytes(STALE.read_bytes())
+    (tmp_path / "faults.jsonl").write_text('{"t_us": 1, "until_us": 4000}\n{"t_us": 1}\n')
+
+    assert "faults.jsonl, line 2: a fault needs until_us" in refused(capsys, tmp_path)
+
+
 def test_an_empty_history_proves_nothing(capsys, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.touch()
