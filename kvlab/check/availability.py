@@ -97,21 +97,25 @@ def check_liveness(history: Operations, *, healed_us: int | None = None) -> Chec
     """Judge whether anything succeeds after the last fault, or at all where none is known."""
     columns = columns_of(history)
     since_us = int(columns.start_us[0]) if healed_us is None and len(columns) else healed_us or 0
-    when = "" if healed_us is None else " after the last fault"
+    when = "" if healed_us is None else " that began after the last fault"
     heal = _after_heal(columns, _succeeded(columns), since_us)
     if heal is None:
-        because = f"no operation began{when}"
+        because = (
+            "there are no operations"
+            if healed_us is None
+            else "no operation began after the last fault"
+        )
         return Check(name=LIVENESS, verdict=Verdict.UNKNOWN, because=because)
     if heal.first_us is None:
         return Check(
             name=LIVENESS,
             verdict=Verdict.INVALID,
-            because=f"none of {heal.asked} operations that began{when} succeeded",
+            because=f"none of {heal.asked} operations{when} succeeded",
             evidence=(int(columns.start[heal.asked_row]),),
             judged=heal.asked,
             violations=heal.asked,
         )
-    because = f"{heal.succeeded} of {heal.asked} operations that began{when} succeeded"
+    because = f"{heal.succeeded} of {heal.asked} operations{when} succeeded"
     return Check(name=LIVENESS, verdict=Verdict.VALID, because=because, judged=heal.asked)
 
 

@@ -10,8 +10,9 @@ place in a list.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from itertools import count as counter
 from typing import Any, TypeAlias, overload
 
@@ -147,6 +148,40 @@ class _Keys(Mapping[str, Sequence[Op]]):
         number = self._number[key]
         low, high = self._bounds[number : number + 2]
         return ops_of(self._columns, self._order[low:high])
+
+    def items(self) -> ItemsView[str, Sequence[Op]]:
+        """Return keys with their operations."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Sequence[Op]]:
+        """Return the operations of each key."""
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[str, Sequence[Op]]]:
+        """Make the operations of one key after the other; of small keys, some at a time."""
+        names, bounds = self._columns.keys, self._bounds.tolist()
+        first = 0
+        while first < len(names):
+            last = bisect_right(bounds, bounds[first] + BLOCK_OPS, first + 2) - 1
+            ops = ops_of(self._columns, self._order[bounds[first] : bounds[last]])
+            base = bounds[first]
+            for number in range(first, last):
+                yield names[number], ops[bounds[number] - base : bounds[number + 1] - base]
+            first = last
+
+
+class _Items(ItemsView[str, Sequence[Op]]):
+    _mapping: _Keys
+
+    def __iter__(self) -> Iterator[tuple[str, Sequence[Op]]]:
+        return self._mapping.pairs()
+
+
+class _Values(ValuesView[Sequence[Op]]):
+    _mapping: _Keys
+
+    def __iter__(self) -> Iterator[Sequence[Op]]:
+        return (ops for _, ops in self._mapping.pairs())
 
 
 def ops_of(columns: Columns, rows: Ints) -> list[Op]:

@@ -87,6 +87,21 @@ def test_it_reads_what_the_history_itself_reads_in_blocks_of_any_size(size: int)
         assert reading.table.at([op.start for op in ops]) == list(ops)
 
 
+def test_keys_are_given_whole_however_large_or_many_they_are() -> None:
+    rng = Rng(5)
+    keys = [rng.choice(["hot", f"k{rng.randrange(900)}"]) for _ in range(4_000)]
+    events = [
+        Event(t_us=at, client="c", op=at, type="invoke", f="get", key=key)
+        for at, key in enumerate(keys)
+    ]
+    data = encode_events(events)
+    table, wanted = read_history([data]).table, load(data).by_key()
+
+    assert {key: list(ops) for key, ops in table.by_key().items()} == wanted
+    assert [list(ops) for ops in table.by_key().values()] == list(wanted.values())
+    assert {key: list(table.by_key()[key]) for key in ("hot", keys[1])}.items() <= wanted.items()
+
+
 def ops_of(reading: Reading):
     return list(reading.table.ops)
 
