@@ -264,3 +264,19 @@ def numbers(some: Sequence[int]) -> npt.NDArray[Any]:
         return np.array(some, np.int64)
     except OverflowError:
         return np.array(some, object)
+
+
+def pair_numbers(key: Ints, value: Ints, keys: int, values: int) -> tuple[Ints, int]:
+    """Number the pairs of key and value of some operations.
+
+    `keys` and `values` are how many of each there are. Returns a number for each operation, equal for
+    equal pairs, and how many numbers there may be.
+    """
+    key_of = np.empty(values, np.int64)
+    key_of[value] = key
+    absent: Bools = value == ABSENT
+    if np.array_equal(key_of[value][~absent], key[~absent]):
+        # Every value is of one key and stands for it too: no sorting.
+        return np.where(absent, values + key, value), values + keys
+    codes, pairs = np.unique(key * values + value, return_inverse=True)
+    return pairs, len(codes)

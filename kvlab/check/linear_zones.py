@@ -35,6 +35,7 @@ from kvlab.check.columns import (
     Columns,
     Ints,
     columns_of,
+    pair_numbers,
 )
 from kvlab.check.operations import Operations
 from kvlab.history import MISSING
@@ -136,7 +137,8 @@ def _clusters(parts: _Parts) -> tuple[_Clusters, Ints]:
     """Return the clusters of the values that were seen, and the writes that stand for themselves."""
     start, end = parts.start, parts.end
     saw, writes = np.flatnonzero(parts.saw), np.flatnonzero(parts.wrote)
-    number, count = _numbers(parts, np.concatenate((saw, writes)))
+    rows = np.concatenate((saw, writes))
+    number, count = pair_numbers(parts.key[rows], parts.value[rows], len(parts.names), parts.values)
     members, cluster = number[: len(saw)], number[len(saw) :]
     key = np.zeros(count, np.int64)
     is_seen, nothing = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
@@ -172,19 +174,6 @@ def _clusters(parts: _Parts) -> tuple[_Clusters, Ints]:
         ambiguous[is_seen],
     )
     return clusters, lone
-
-
-def _numbers(parts: _Parts, rows: Ints) -> tuple[Ints, int]:
-    """Number the (key, value) of some operations; return the numbers, and how many there may be."""
-    key, value = parts.key[rows], parts.value[rows]
-    key_of = np.empty(parts.values, np.int64)
-    key_of[value] = key
-    absent: Bools = value == ABSENT
-    if np.array_equal(key_of[value][~absent], key[~absent]):
-        # Every value is of one key and stands for it too: no sorting.
-        return np.where(absent, parts.values + key, value), parts.values + len(parts.names)
-    codes, numbers = np.unique(key * parts.values + value, return_inverse=True)
-    return numbers, len(codes)
 
 
 def _clashes(key: Ints, first_end: Ints, last_start: Ints) -> Ints:

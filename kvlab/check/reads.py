@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from kvlab.check.operations import Operations
 from kvlab.check.verdict import Check, Verdict
 from kvlab.check.words import shown
-from kvlab.history import Op
+from kvlab.history import History, Op
 
 NAME = "reads"
 MADE_BY_STORE = frozenset({"incr", "append"})
@@ -23,10 +23,18 @@ MADE_BY_STORE = frozenset({"incr", "append"})
 
 def check_reads(history: Operations) -> Check:
     """Judge every get of a history, final reads too. O(n) for n operations."""
+    by_key = history.by_key()
     judged, violations = 0, 0
+    suspects: Iterable[Sequence[Op]] = by_key.values()
+    if not isinstance(history, History):
+        # Late: numpy takes a tenth of a second to load, and small histories do not need it.
+        from kvlab.check.reads_quick import clear_keys
+
+        judged, names = clear_keys(history)
+        suspects = (by_key[name] for name in names)
     first: tuple[str, tuple[Op, ...]] | None = None
     first_read = 0
-    for ops in history.by_key().values():
+    for ops in suspects:
         if any(op.f in MADE_BY_STORE for op in ops):
             continue
         written = _written(ops)
