@@ -16,6 +16,7 @@ import typer
 
 from kvlab import units
 from kvlab.cli import out
+from kvlab.cli.cluster import require_json
 from kvlab.cli.options import DEFAULT_FILE, File, Json
 from kvlab.errors import InfraError, UsageError
 from kvlab.rng import fresh_seed
@@ -289,8 +290,9 @@ def _running(file: Path) -> tuple[str, ...]:
     """Return `name=host:port` of every node of the running cluster. Raises NotRunningError."""
     from kvlab.lab.state import find_cluster
 
-    nodes = find_cluster(file).nodes
-    return tuple(f"{name}={node.host}:{node.port}" for name, node in nodes.items())
+    running = find_cluster(file)
+    require_json(running)
+    return tuple(f"{name}={node.host}:{node.port}" for name, node in running.nodes.items())
 
 
 def _parsed(option: str, text: str, parse: Callable[[str], T]) -> T:

@@ -80,6 +80,18 @@ def call(file: Path, verb: str, args: Mapping[str, Any] | None = None) -> dict[s
     return answer
 
 
+def require_json(running: Running) -> None:
+    """Raise UsageError for a cluster whose servers do not speak the JSON protocol."""
+    if running.protocol == "json":
+        return
+    node = next(iter(running.nodes.values()), None)
+    where = f"-h {node.host} -p {node.port}" if node else "-p PORT"
+    raise UsageError(
+        f"the servers of {running.name} speak {running.protocol.upper()}, and this verb speaks JSON",
+        hint=f"use a client of their own, such as: redis-cli {where}",
+    )
+
+
 class Cluster:
     """A running cluster, asked through its supervisor or through the node at `addr`."""
 
@@ -129,7 +141,13 @@ class Cluster:
         return ClusterMap.from_builtins(max(infos, key=lambda info: int(info["epoch"])))
 
     def _supervised(self) -> dict[str, str]:
-        nodes = call(self._file, "status")["nodes"]
+        answer = call(self._file, "status")
+        if not answer["is_ours"]:
+            raise UsageError(
+                "these servers are not kvlab's own: they have no ring, map or moves to ask for",
+                hint="kvlab status shows what they tell",
+            )
+        nodes = answer["nodes"]
         # Others than running ones would only let us wait for the time-out.
         return {
             node["id"]: f"{node['host']}:{node['port']}" if node["state"] == "running" else ""

@@ -232,14 +232,17 @@ def find_addresses(addr: Sequence[str] | None, file: Path) -> tuple[Address, ...
     if addr:
         return parse_addresses(addr)
     # Loaded only here: with --addr no laboratory is needed.
+    from kvlab.cli.cluster import require_json
     from kvlab.lab.state import find_cluster
 
     try:
-        nodes = find_cluster(file).nodes
+        running = find_cluster(file)
     except NotRunningError:
         if file != DEFAULT_FILE:
             raise
         return parse_addresses(FALLBACK_ADDRESS)
+    require_json(running)
+    nodes = running.nodes
     if not nodes:
         raise NotRunningError(f"the cluster of {file} has no node", hint="add one with: kvlab add")
     return parse_addresses([(node.host, node.port) for node in nodes.values()])

@@ -56,7 +56,8 @@ def up(
     if status["already"]:
         out.progress(f"note: {status['name']} runs already; nothing was changed")
     out.show(status_table(status))
-    out.next_step("kvlab set city Berlin", "kvlab ring")
+    first = "kvlab set city Berlin" if status["protocol"] == "json" else "kvlab logs"
+    out.next_step(first, "kvlab ring" if status["is_ours"] else "kvlab kill one")
 
 
 def add(
@@ -88,8 +89,9 @@ def add(
         return
     took = format_duration(answer["took_us"])
     said = f"{answer['id']} serves at {answer['host']}:{answer['port']}"
-    out.say(f"{said}, epoch {answer['epoch']}, took {took}")
-    out.next_step("kvlab moves", "kvlab ring")
+    epoch = answer["epoch"]
+    out.say(f"{said}, took {took}" if epoch is None else f"{said}, epoch {epoch}, took {took}")
+    out.next_step(*(("kvlab status",) if epoch is None else ("kvlab moves", "kvlab ring")))
 
 
 def remove(

@@ -73,7 +73,7 @@ def _show_status(answer: dict[str, Any], *, clear: bool) -> None:
     elif down:
         out.next_step(f"kvlab start {','.join(down)}", f"kvlab logs {down[0]}")
     else:
-        out.next_step("kvlab ring")
+        out.next_step("kvlab ring" if answer.get("is_ours", True) else "kvlab kill one")
 
 
 def logs(

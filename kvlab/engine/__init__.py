@@ -12,6 +12,7 @@ from kvlab.errors import UsageError
 
 ENGINES = {
     "kvlab": "kvlab.engine.kvlab:KvlabEngine",
+    "command": "kvlab.engine.command:CommandEngine",
 }
 
 

@@ -7,12 +7,21 @@ Adding a kind of server means one class with these methods and one line in `ENGI
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    # Not at run time: the warm parent of the nodes must not carry a YAML reader.
+    from pathlib import Path
+
+    from kvlab.spec import ClusterSpec
+
+
+LISTEN_FD = "{listen_fd}"
 
 
 @dataclass(frozen=True)
-class Founder:
-    """A founding member as every other one is told of it."""
+class Place:
+    """A node of the cluster as the others are told of it."""
 
     id: str
     advertise: str
@@ -26,14 +35,18 @@ class NodeStart:
     """Everything about one start of one node; addresses are "host:port"."""
 
     id: str
+    index: int
+    """Its number in the laboratory, from 1 in the order of the file and then of joining."""
     cluster: str
     host: str
     port: int
     advertise: str
-    initial: tuple[Founder, ...]
+    initial: tuple[Place, ...]
     """Every founding member, this one included; empty for a node that joins."""
     join: tuple[str, ...]
     """Advertised addresses of living members, for a node that joins."""
+    members: tuple[Place, ...]
+    """Every node of the laboratory now, this one included, living or not."""
     replication: int
     read_quorum: int
     write_quorum: int
@@ -53,13 +66,20 @@ class NodeStart:
 class Program:
     """How the warm parent runs a node: a Python entry in the fork itself, or a command.
 
-    `entry` is "module:function" called with (payload, listen_fd); `argv` may hold "{listen_fd}".
+    `entry` is "module:function" called with (payload, listen_fd). `argv` is executed in the folder
+    `cwd`, and may hold "{listen_fd}"; where it does not, the program opens its port itself.
     """
 
     entry: str = ""
     payload: dict[str, Any] = field(default_factory=dict)
     argv: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    cwd: str = ""
+
+    @property
+    def inherits(self) -> bool:
+        """Whether the program is handed a listening socket."""
+        return bool(self.entry) or any(LISTEN_FD in word for word in self.argv)
 
 
 class Engine(Protocol):
@@ -68,6 +88,14 @@ class Engine(Protocol):
     name: str
     preload: tuple[str, ...]
     """Modules that the warm parent imports before it forks."""
+    protocol: str
+    """What clients speak with the servers: json or resp."""
+    is_ours: bool
+    """Whether the servers are kvlab's own nodes, with a ring, a map and moves to ask for."""
+
+    def configured(self, spec: ClusterSpec, folder: Path) -> Self:
+        """Return the engine for this cluster; programs are looked for from `folder`."""
+        ...
 
     def program(self, start: NodeStart) -> Program:
         """Describe how this node is started."""
@@ -89,6 +117,14 @@ class Engine(Protocol):
         """Say from its status what a node still has to receive, give or compare, or return ""."""
         ...
 
+    def why_no_join(self) -> str:
+        """Say why no node can be added to a running cluster, or return ""."""
+        ...
+
+    def why_no_leave(self) -> str:
+        """Say why no node can be seen out of a running cluster, or return ""."""
+        ...
+
     async def leave(self, host: str, port: int, node: str) -> None:
         """Ask the node at this address to see `node` out of the cluster."""
         ...
@@ -99,4 +135,8 @@ class Engine(Protocol):
 
     async def settled(self, host: str, port: int, node: str) -> bool:
         """Tell whether `node` at this address is a member that holds all it is to hold."""
+        ...
+
+    async def is_empty(self, host: str, port: int) -> bool:
+        """Tell whether the node holds no record at all, as far as it can be known."""
         ...

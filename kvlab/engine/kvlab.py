@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kvlab.engine.base import NodeStart, Program
 from kvlab.engine.jsonline import ASK_TIMEOUT_S, Line, ask
 from kvlab.errors import ClientError
 from kvlab.ring.change import first_map
 from kvlab.ring.cluster_map import Member
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kvlab.spec import ClusterSpec
 
 # The first question waits in the node's accept queue until it is served, so these pauses only
 # count for a node that serves and says "not yet", or that refuses.
@@ -28,7 +33,13 @@ class KvlabEngine:
 
     name = "kvlab"
     preload: tuple[str, ...] = ("kvlab.engine.kvlab", "kvlab.live.node")
+    protocol = "json"
+    is_ours = True
     entry = "kvlab.engine.kvlab:run_node"
+
+    def configured(self, spec: ClusterSpec, folder: Path) -> Self:  # noqa: ARG002
+        """Return itself: all that a node needs comes with its start."""
+        return self
 
     def program(self, start: NodeStart) -> Program:
         """Run the node in the fork: its options travel as the payload."""
@@ -84,6 +95,14 @@ class KvlabEngine:
                 return f"{node} is still {field} {status[field]} ranges"
         return ""
 
+    def why_no_join(self) -> str:
+        """Return "": any node takes new ones in."""
+        return ""
+
+    def why_no_leave(self) -> str:
+        """Return "": any node sees others out."""
+        return ""
+
     async def leave(self, host: str, port: int, node: str) -> None:
         """Send LEAVE for `node`."""
         await ask(host, port, {"type": "LEAVE", "key": node})
@@ -99,6 +118,11 @@ class KvlabEngine:
         if status.get("moving"):
             return False
         return node in await self.members(host, port)
+
+    async def is_empty(self, host: str, port: int) -> bool:
+        """Ask for the ranges that hold something, be it the record of a deleted key."""
+        info = await ask(host, port, {"type": "RANGES", "key": ""})
+        return not info["ranges"]
 
 
 def _first_map(start: NodeStart) -> dict[str, Any]:

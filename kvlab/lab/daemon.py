@@ -91,7 +91,7 @@ async def _serve(
     try:
         lock.sign()
         spec = parse_cluster(options.spec.read_text(), source=str(options.spec))
-        lab = Lab(spec, directory, engine=engine, host=host, lock=lock)
+        lab = Lab(spec, directory, engine=engine, host=host, lock=lock, folder=options.spec.parent)
         daemon = Daemon(lab, options.spec)
         await daemon.start(said)
     except KvlabError as error:
@@ -223,6 +223,8 @@ class Daemon:
         write_running(
             Running(
                 name=self.lab.spec.name,
+                is_ours=self.lab.engine.is_ours,
+                protocol=self.lab.engine.protocol,
                 pid=os.getpid(),
                 start_time=procs.start_time(os.getpid()) or 0.0,
                 spec=str(self._spec_path),

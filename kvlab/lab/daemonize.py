@@ -58,7 +58,7 @@ def start_daemon(
         with ControlClient(found) as client:
             return client.call("status") | {"already": True}
     _clear_stale(directory)
-    result = _launch(path, directory, found, engine or spec.engine, on_progress)
+    result = _launch(path, directory, found, engine or spec.engine.name, on_progress)
     return result | {"already": False}
 
 

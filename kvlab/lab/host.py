@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -37,6 +38,9 @@ ENV_OWNER = "KVLAB_OWNER"
 # Open for appending only, so that a log that is rotated under a node does not tear.
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 SPAWN_TIMEOUT_S = 30.0
+# A server may be several processes, or one behind a wrapper. To be asked to end is for the first of
+# them; when that has died, the warm parent kills the rest.
+GROUP_SIGNALS = (signal.SIGSTOP, signal.SIGCONT)
 # A full socket holds dozens of requests; the warm parent forks one in about a millisecond.
 SEND_RETRY_S = 0.001
 
@@ -50,7 +54,9 @@ def python_env() -> dict[str, str]:
     """Return the environment in which `python -m kvlab...` finds this very package."""
     here = str(Path(kvlab.__file__).parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # Programs that are no part of kvlab get back what was there.
+    before = os.environ.get(zygote.ENV_USER_PATH, os.environ.get("PYTHONPATH", ""))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), zygote.ENV_USER_PATH: before}
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,14 @@ class Launch:
 
     name: str
     program: Program
-    listener: socket.socket
+    listener: socket.socket | None
+    """Handed to a program that inherits its port; others open it themselves."""
     log: Path
     open_files: int
 
 
 class Child:
-    """A started process. It waits for `go` before it runs anything of its own."""
+    """A started process and its group. It waits for `go` before it runs anything of its own."""
 
     def __init__(self, pid: int, pidfd: int, go_fd: int, loop: asyncio.AbstractEventLoop) -> None:
         self.pid = pid
@@ -94,6 +101,10 @@ class Child:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             return False
+        if number in GROUP_SIGNALS:
+            # The process was there a moment ago, so the group is its own or, at its very start, none.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
         return True
 
     def end(self, code: int) -> None:
@@ -168,19 +179,22 @@ class LocalHost:
         request = zygote.Spawn(
             token=token,
             name=launch.name,
-            listens=True,
+            listens=launch.listener is not None,
             entry=program.entry,
             payload=program.payload,
             argv=list(program.argv),
             env=program.env,
             open_files=launch.open_files,
+            cwd=program.cwd,
         )
         go_read, go_write = os.pipe2(os.O_CLOEXEC)
         log_fd = os.open(launch.log, LOG_FLAGS, 0o600)
         born: asyncio.Future[Child] = loop.create_future()
         self._waiting[token] = (born, go_write)
         try:
-            fds = [log_fd, go_read, launch.listener.fileno()]
+            fds = [log_fd, go_read]
+            if launch.listener is not None:
+                fds.append(launch.listener.fileno())
             await self._send(msgspec.json.encode(request), fds)
         except OSError as error:
             if self._waiting.pop(token, None):

@@ -11,12 +11,14 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from kvlab.engine.base import Engine, Founder, NodeStart
-from kvlab.errors import InfraError, KvlabError
+from kvlab.engine.base import Engine, NodeStart, Place
+from kvlab.errors import ClientError, InfraError, KvlabError
 from kvlab.lab import procs, restart
 from kvlab.lab.events import EventLog
 from kvlab.lab.host import Child, Launch, LocalHost
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
 LOG_BYTES_MAX = 64 << 20
 # SIGKILL is not refused; only a process stuck in the kernel takes longer than this to go.
 KILL_TIMEOUT_S = 10.0
+WHY_TIMEOUT_S = 1.0
+LET_GO = (
+    "the port had been held for this server, which does not set SO_REUSEADDR; it is started again"
+    " without that. Set it, or the server cannot start again within a minute of its connections"
+)
+# What programs say of EADDRINUSE, in C, Go, Java, Node, Rust and Python.
+PORT_BLOCKED = re.compile(r"address (is )?already in use|EADDRINUSE|address in use", re.IGNORECASE)
 
 
 class Lifecycle:
@@ -54,6 +63,8 @@ class Lifecycle:
         self._host = host
         self._shims = shims
         self._events = events
+        self._ports_are_let_go = False
+        """Whether these servers cannot bind a port that is held; known once one has failed."""
         self._recoveries: dict[str, asyncio.Task[None]] = {}  # in their back-off
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -64,11 +75,15 @@ class Lifecycle:
         """
         assert member.reservation is not None
         assert member.child is None
+        program = self._engine.program(self._start_of(member))
         self._prepare_log(member)
-        with member.reservation.listen() as listener:
+        with ExitStack() as opened:
+            listener = None
+            if program.inherits:
+                listener = opened.enter_context(member.reservation.listen())
             launch = Launch(
                 name=f"kv:{member.id}",
-                program=self._engine.program(self._start_of(member)),
+                program=program,
                 listener=listener,
                 log=member.log,
                 open_files=self.spec.limits.open_files,
@@ -80,6 +95,8 @@ class Lifecycle:
         # Before "go": the shim must know the caller of the node's very first connection.
         if self._shims is not None:
             await self._shims.set_pid(member.id, child.pid)
+        if not program.inherits and self._ports_are_let_go:
+            member.reservation.close()
         child.go()
         self._events.add("start", member.id, f"pid {child.pid} on {member.address}")
         self.on_change()
@@ -96,10 +113,14 @@ class Lifecycle:
         try:
             await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if child.exited.done():
-                how = describe_exit(child.exited.result())
-                raise _with_log(member, f"{member.id} ended while it started ({how})")
+                again = await self._begin_with_port(member)
+                if again is not None:
+                    await self.ready(member, again)
+                    return
+                raise _ended_early(member, child.exited.result())
             if not probe.done():
-                raise _with_log(member, f"{member.id} is not ready after {timeout_s:g} s")
+                why = await self._why_not_ready(member)
+                raise _with_log(member, f"{member.id} is not ready after {timeout_s:g} s{why}")
             probe.result()
         finally:
             probe.cancel()
@@ -107,6 +128,29 @@ class Lifecycle:
             member.phase = Phase.RUNNING
             member.guarded = True
             self._events.add("ready", member.id, f"after {now_us() - member.since_us} us")
+
+    async def _begin_with_port(self, member: Member) -> Child | None:
+        """Start a server again that could not bind its port beside the keeper; it is let go now."""
+        assert member.reservation is not None
+        if not member.reservation.is_kept or not _is_port_blocked(member):
+            return None
+        async with member.lock:
+            if member.child is not None or member.phase != Phase.CRASHED:
+                return None  # somebody, or the policy, sees to it
+            self._ports_are_let_go = True
+            self._events.add("port-let-go", member.id, member.address)
+            with member.log.open("a") as log:
+                log.write(f"kvlab: {LET_GO}\n")
+            member.last_exit = None
+            return await self.begin(member)
+
+    async def _why_not_ready(self, member: Member) -> str:
+        """Say what the server does in place of answering."""
+        try:
+            await self._engine.status(member.host, member.port, WHY_TIMEOUT_S)
+        except ClientError as error:
+            return f": {error.message}"
+        return ""
 
     async def kill(self, member: Member) -> str:
         """End the process with SIGKILL; returns a note when there was none. Holds no lock."""
@@ -172,19 +216,21 @@ class Lifecycle:
 
     def _start_of(self, member: Member) -> NodeStart:
         others = [one for one in self.members.values() if one.child is not None]
-        founders = tuple(
-            Founder(one.id, one.advertise, one.address, one.spec.weight, one.spec.rack or "")
+        places = {
+            one: Place(one.id, one.advertise, one.address, one.spec.weight, one.spec.rack or "")
             for one in self.members.values()
-            if one.founder
-        )
+        }
+        founders = tuple(place for one, place in places.items() if one.founder)
         return NodeStart(
             id=member.id,
+            index=member.index,
             cluster=self.spec.name,
             host=member.host,
             port=member.port,
             advertise=member.advertise,
             initial=founders if member.founder else (),
             join=() if member.founder else tuple(one.advertise for one in others),
+            members=tuple(place for one, place in places.items() if not one.leaving),
             replication=self.spec.replication.n,
             read_quorum=self.spec.replication.r,
             write_quorum=self.spec.replication.w,
@@ -213,6 +259,8 @@ class Lifecycle:
             return
         member.child = None
         member.last_exit = describe_exit(code)
+        if member.reservation is not None:
+            member.reservation.keep()
         if not member.wanted:
             member.phase = Phase.STOPPED
             self._events.add("stopped", member.id, member.last_exit)
@@ -260,6 +308,21 @@ class Lifecycle:
         except InfraError as error:
             self._events.add("not-ready", member.id, error.message)
             child.send_signal(signal.SIGKILL)  # counts as a crash, so the policy decides again
+
+
+def _is_port_blocked(member: Member) -> bool:
+    return PORT_BLOCKED.search(member.log_tail()) is not None
+
+
+def _ended_early(member: Member, code: int) -> InfraError:
+    error = _with_log(member, f"{member.id} ended while it started ({describe_exit(code)})")
+    if _is_port_blocked(member):
+        owner = procs.listener_of(member.port)
+        error.hint = "set SO_REUSEADDR on the listening socket: without it, the system keeps a port"
+        error.hint += " for a minute after its connections"
+        if owner:
+            error.hint = f"{member.address} is taken by {owner}: end it, or choose another port"
+    return error
 
 
 def _with_log(member: Member, message: str) -> InfraError:

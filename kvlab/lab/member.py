@@ -37,9 +37,12 @@ PAUSED = "paused"
 class Member:
     """A node of the cluster, running or not."""
 
-    def __init__(self, spec: NodeSpec, log: Path, *, founder: bool, restarts_kept: int) -> None:
+    def __init__(
+        self, spec: NodeSpec, log: Path, *, index: int, founder: bool, restarts_kept: int
+    ) -> None:
         self.spec = spec
         self.id = spec.id
+        self.index = index
         self.log = log
         self.founder = founder
         self.reservation: Reservation | None = None

@@ -22,6 +22,7 @@ MOVE_TIMEOUT_S = 600.0
 # Asked rarely enough to cost the nodes nothing, often enough to look immediate.
 MOVE_POLL_FIRST_S = 0.005
 MOVE_POLL_MAX_S = 0.2
+JOIN_HINT = 'write it, such as engine: {join: "./server {host}:{port} --join {peers}"}'
 
 
 class Membership:
@@ -47,6 +48,7 @@ class Membership:
         it then) or is still receiving data at the end of MOVE_TIMEOUT_S (it stays).
         """
         lab, began = self._lab, now_us()
+        _refuse(lab.engine.why_no_join(), "no node can be added", JOIN_HINT)
         async with self._lock:
             spec = self._spec_of(node, weight, rack)
             if not any(member.answers for member in lab.members.values()):
@@ -73,7 +75,7 @@ class Membership:
             "id": member.id,
             "host": member.host,
             "port": member.port,
-            "epoch": int(status.get("epoch", 0)),
+            "epoch": status.get("epoch"),
             "took_us": now_us() - began,
         }
 
@@ -87,6 +89,11 @@ class Membership:
         """
         lab, began = self._lab, now_us()
         member = lab.member(node)
+        _refuse(
+            lab.engine.why_no_leave(),
+            f"{node} cannot be seen out",
+            f"kvlab stop {node} ends it, and leaves its place to it",
+        )
         others = [one for one in lab.members.values() if one is not member and one.answers]
         if member.leaving:
             raise UsageError(f"{node} is leaving already")
@@ -191,3 +198,9 @@ class Membership:
         async with member.lock:
             await self._lab.life.stop(member)
         await self._lab.forget(member)
+
+
+def _refuse(why: str, what: str, hint: str) -> None:
+    """Raise UsageError if there is a reason."""
+    if why:
+        raise UsageError(f"{what}: {why}", hint=hint)

@@ -6,11 +6,14 @@ Invariants:
 1. A port is never chosen and then passed on as a number: the socket that the kernel bound is kept,
    so no other process can take the port between its choice and its use.
 2. The keeper never listens: while the node is down its port refuses connections.
+   A server without SO_REUSEADDR cannot bind beside it; for such a one the port is let go for the
+   moment of its start, and only then can others be faster.
 3. Whoever finds a port taken learns by whom.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 
@@ -19,6 +22,7 @@ from kvlab.lab import procs
 
 # Connections that wait for the node to accept them; the kernel cuts it to net.core.somaxconn.
 BACKLOG = 1024
+UNSEEN = "a process that this user may not see"
 
 
 class Reservation:
@@ -31,8 +35,13 @@ class Reservation:
         """
         self.node = node
         self._family, self.address = _resolve(host)
-        self._keeper = self._bound(port)
+        self._keeper: socket.socket | None = self._bound(port)
         self.port: int = self._keeper.getsockname()[1]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the port is held right now."""
+        return self._keeper is not None
 
     def listen(self) -> socket.socket:
         """Open a listening socket on the reserved port, to be handed to the node.
@@ -47,9 +56,17 @@ class Reservation:
             raise self._taken(self.port, error) from error
         return sock
 
+    def keep(self) -> None:
+        """Hold the port again, if it can be had; a server that ended may block it for a minute."""
+        if self._keeper is None:
+            with contextlib.suppress(PortTakenError):
+                self._keeper = self._bound(self.port)
+
     def close(self) -> None:
-        """Give the port back."""
-        self._keeper.close()
+        """Give the port back, for ever or until `keep`."""
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
 
     def _bound(self, port: int) -> socket.socket:
         sock = socket.socket(self._family, socket.SOCK_STREAM)
@@ -66,7 +83,7 @@ class Reservation:
         place = f"{self.address}:{port}{whose}"
         if error.errno == errno.EADDRINUSE:
             return PortTakenError(
-                f"{place} is taken by {procs.listener_of(port)}",
+                f"{place} is taken by {procs.listener_of(port) or UNSEEN}",
                 hint="stop that process, or choose another port (0 lets the kernel choose)",
             )
         if error.errno == errno.EACCES:

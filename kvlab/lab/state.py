@@ -48,6 +48,10 @@ class Running(msgspec.Struct, kw_only=True):
     start_time: float
     spec: str
     control: str
+    is_ours: bool = True
+    """Whether the nodes are kvlab's own."""
+    protocol: str = "json"
+    """What clients speak with the nodes."""
     nodes: dict[str, NodeRecord] = {}
 
     @property

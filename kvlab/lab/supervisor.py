@@ -59,21 +59,25 @@ class Lab:
         engine: Engine | None = None,
         host: LocalHost | None = None,
         lock: Lock | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Set up without starting anything.
+        """Set up without starting anything; raises UsageError for a spec that the engine cannot run.
 
         `directory` is the cluster's own state directory. `host` may be shared between
         laboratories, which saves the start of a warm parent each time; it is then not closed here.
+        `folder` is where commands of the spec are looked for, by default the current one.
         """
         self.spec = spec
         self.directory = directory if isinstance(directory, StateDir) else StateDir(directory)
-        self.engine = engine if engine is not None else load_engine(spec.engine)
+        chosen = engine if engine is not None else load_engine(spec.engine.name)
+        self.engine = chosen.configured(spec, folder or Path.cwd())
         self._own_host = host is None
         self._host = host or LocalHost(self.engine.preload, state=str(self.directory.path))
         self._lock = lock
         self._shims: Shims | None = None
         self._meter = procs.UsageMeter()
         self._began_us = now_us()
+        self._count = 0  # of all nodes that ever were
         self._closed = False
         self._open = False
         self.events: EventLog
@@ -121,13 +125,14 @@ class Lab:
             await self._open_all()
             say({"stage": "starting", "text": f"starting {len(self.members)} nodes"})
             await self._begin_all(say)
-            await self._await_peers()
+            told = await self._await_peers()
         except BaseException:
             await self.close()
             raise
         took_us = now_us() - self._began_us
         self.events.add("up", detail=f"{len(self.members)} nodes in {took_us} us")
-        say({"stage": "up", "text": f"all nodes see each other after {took_us / 1000:.0f} ms"})
+        what = "see each other" if told else "answer"
+        say({"stage": "up", "text": f"all nodes {what} after {took_us / 1000:.0f} ms"})
 
     async def close(self) -> list[str]:
         """End every node and all else; returns the ids of the nodes that were running."""
@@ -190,6 +195,9 @@ class Lab:
         self._meter.keep_only(pids)
         return {
             "name": self.spec.name,
+            "engine": self.engine.name,
+            "is_ours": self.engine.is_ours,
+            "protocol": self.engine.protocol,
             "uptime_us": now_us() - self._began_us,
             "faults": await self.network.active(),
             "nodes": [self._row(one, info) for one, info in zip(members, infos, strict=True)],
@@ -197,9 +205,11 @@ class Lab:
 
     def new_member(self, spec: NodeSpec, *, founder: bool) -> Member:
         """Enter a node into the laboratory; nothing is opened or started."""
+        self._count += 1
         member = Member(
             spec,
             self.directory.node_log(spec.id),
+            index=self._count,
             founder=founder,
             restarts_kept=max(1, self.spec.restart.count_max),
         )
@@ -302,8 +312,9 @@ class Lab:
         for task in done:
             task.result()
 
-    async def _await_peers(self) -> None:
-        """Wait until every node is connected to every other one."""
+    async def _await_peers(self) -> bool:
+        """Wait until every node is connected to every other one; False if they do not tell."""
+        told = True
         deadline_us = now_us() + self.spec.ready.timeout_us
         for member in self.members.values():
             others = frozenset(self.members) - {member.id}
@@ -314,6 +325,7 @@ class Lab:
                 except ClientError:
                     info = {}
                 if info and self.engine.sees(info, others):
+                    told = told and "peers" in info
                     break
                 if member.child is None:
                     raise InfraError(
@@ -328,6 +340,7 @@ class Lab:
                     )
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, PEERS_POLL_MAX_S)
+        return told
 
     async def _ask(self, member: Member) -> dict[str, Any] | None:
         if not member.answers:

@@ -9,6 +9,7 @@ Invariants:
 2. A node runs nothing of its own before its "go" byte: the daemon knows its pid first.
 3. Every child is waited for here, so a pid is not reused before its end has been reported.
 4. A node holds its listening socket, its log and nothing else that was open here.
+5. What a node's process started dies with it, unless it left the process group.
 """
 
 from __future__ import annotations
@@ -28,13 +29,16 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from kvlab.engine.base import LISTEN_FD
+
 MESSAGE_BYTES_MAX = 1 << 18
 FDS_MAX = 8
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 TASK_NAME_BYTES = 15
 EXIT_BROKEN = 70  # EX_SOFTWARE of sysexits.h: the program of a child raised
-LISTEN_FD = "{listen_fd}"
+EXIT_NOT_RUN = 126  # as a shell says that it found a program and could not run it
+ENV_USER_PATH = "KVLAB_PYTHONPATH"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,7 +47,8 @@ class Spawn(msgspec.Struct, tag="spawn"):
     """Fork a child. Its descriptors come along: log, go and, if `listens`, a listening socket.
 
     `entry` is "module:function", called with (payload, listen_fd or -1) and returning the exit
-    status; without it `argv` is executed, with "{listen_fd}" replaced by the socket's number.
+    status; without it `argv` is executed in the folder `cwd`, with "{listen_fd}" replaced by the
+    socket's number, and with the PYTHONPATH of whoever started the laboratory.
     """
 
     token: int
@@ -54,6 +59,7 @@ class Spawn(msgspec.Struct, tag="spawn"):
     argv: list[str]
     env: dict[str, str]
     open_files: int
+    cwd: str = ""
 
 
 class Spawned(msgspec.Struct, tag="spawned"):
@@ -175,6 +181,10 @@ class Zygote:
                 self._report(Halted(pid, halted=False))
             else:
                 self._children.discard(pid)
+                # What it started and left must not hold its port, nor outlive it. The number of
+                # a group is not given to others while anybody is in it.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
                 self._report(Ended(pid, os.waitstatus_to_exitcode(status)))
 
     def _report(self, report: Report, fd: int = -1) -> None:
@@ -215,15 +225,28 @@ def _run_child(request: Spawn, fds: list[int], parent: int) -> int:
     if not request.entry:
         if listen_fd >= 0:
             os.set_inheritable(listen_fd, True)
-        execute([part.replace(LISTEN_FD, str(listen_fd)) for part in request.argv])
+        execute([part.replace(LISTEN_FD, str(listen_fd)) for part in request.argv], request.cwd)
     run = resolve(request.entry)
     return int(run(request.payload, listen_fd))
 
 
-def execute(argv: list[str]) -> NoReturn:
+def execute(argv: list[str], cwd: str) -> NoReturn:
     """Replace this process by the command; the death signal stays set."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.execvp(argv[0], argv)  # noqa: S606 - a list of arguments, never a shell
+    # Ours leads to the packages of this very Python, which may not be the command's.
+    path = os.environ.pop(ENV_USER_PATH, None)
+    if path:
+        os.environ["PYTHONPATH"] = path
+    elif path is not None:
+        os.environ.pop("PYTHONPATH", None)
+    try:
+        if cwd:
+            os.chdir(cwd)
+        os.execvp(argv[0], argv)  # noqa: S606 - a list of arguments, never a shell
+    except OSError as error:
+        print(f"cannot run {argv[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201 - its log
+        _flush()
+        os._exit(EXIT_NOT_RUN)
 
 
 def resolve(entry: str) -> Any:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import yaml
 
-from kvlab.engine.jsonline import ask
 from kvlab.errors import ClientError
 from kvlab.lab.nodefaults import Proof
 from kvlab.lab.rolling import wait_whole
@@ -157,10 +156,9 @@ class Cluster:
         """Whether no node holds a record, of a deleted key neither."""
         for host, port in self._lab.addresses.values():
             try:
-                info = await ask(host, port, {"type": "RANGES", "key": ""})
+                if not await self._lab.engine.is_empty(host, port):
+                    return False
             except ClientError:
-                return False
-            if info["ranges"]:
                 return False
         return True
 

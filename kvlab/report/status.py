@@ -121,7 +121,8 @@ def _node_notes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _headline(status: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
     running = sum(node["state"] == "running" for node in nodes)
-    epochs = sorted({node["node"]["epoch"] for node in nodes if node.get("node")})
+    infos = [node["node"] for node in nodes if node.get("node")]
+    epochs = sorted({info["epoch"] for info in infos if "epoch" in info})
     parts = [f"{running} of {len(nodes)} nodes running"]
     if epochs:
         parts.append(f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {_join(epochs)}")
@@ -133,12 +134,13 @@ def _headline(status: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> 
 
 
 def _status_row(node: Mapping[str, Any]) -> tuple[str, ...]:
-    info = node.get("node")
-    down = sorted(name for name, seen in info["peers"].items() if seen != "up") if info else []
+    # A server by others may tell some of this, or none.
+    info: Mapping[str, Any] = node.get("node") or {}
+    down = sorted(name for name, seen in (info.get("peers") or {}).items() if seen != "up")
     # A running process that does not answer is worth a word of its own: it may hang.
     state = str(node["state"])
     if state == "running":
-        state = "no answer" if not info else state if info["ready"] else "starting"
+        state = "no answer" if not info else state if info.get("ready", True) else "starting"
     # Without a process there is no uptime, and 0 would read like a measurement.
     alive = node.get("pid") is not None
     uptime_us = node.get("uptime_us") if alive else None
@@ -152,12 +154,9 @@ def _status_row(node: Mapping[str, Any]) -> tuple[str, ...]:
         "" if uptime_us is None else format_duration(uptime_us),
         "" if cpu is None else f"{cpu:.0f}%",
         "" if rss is None else format_size(rss),
-        format_count(info["keys"]) if info else "",
-        format_size(info["bytes"]) if info else "",
-        _text(info["ranges"]) if info else "",
-        _text(info["moving"]) if info else "",
-        _text(info["connections"]) if info else "",
-        _text(info["epoch"]) if info else "",
+        format_count(info["keys"]) if "keys" in info else "",
+        format_size(info["bytes"]) if "bytes" in info else "",
+        *(_text(info.get(name)) for name in ("ranges", "moving", "connections", "epoch")),
         _join(down),
         _text(node.get("restarts")),
         str(node.get("last_exit") or ""),

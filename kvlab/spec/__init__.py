@@ -8,6 +8,7 @@ Scenarios are in scenario.py and scenario_file.py, and not loaded here: most ver
 
 from kvlab.spec.cluster import (
     ClusterSpec,
+    EngineSpec,
     LimitsSpec,
     LinkSpec,
     LogSpec,
@@ -24,6 +25,7 @@ from kvlab.spec.cluster_file import parse_cluster
 
 __all__ = [
     "ClusterSpec",
+    "EngineSpec",
     "LimitsSpec",
     "LinkSpec",
     "LogSpec",

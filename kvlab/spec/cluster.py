@@ -15,10 +15,13 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from kvlab.spec.template import placeholders_of
 from kvlab.units import format_duration
 
 RestartPolicy = Literal["never", "on-failure", "always"]
 Sync = Literal["always", "interval", "os", "memory"]
+Protocol = Literal["json", "resp"]
+Probe = Literal["get", "ping", "connect"]
 
 HOST_DEFAULT: Final = "127.0.0.1"
 NODE_NAME_DEFAULT: Final = "server{i}"
@@ -138,6 +141,46 @@ class LogSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """The kind of server that the nodes run: kvlab's own, or any other by its command.
+
+    `command`, `join` and the values of `env` may hold the placeholders of template.py.
+    """
+
+    command: tuple[str, ...] = ()
+    """The program and its arguments; empty: kvlab's own node."""
+    join: tuple[str, ...] = ()
+    """The same for a node that is added to a running cluster; empty: none can be added."""
+    protocol: Protocol = "json"
+    """What clients speak with the servers."""
+    probe: Probe = "get"
+    """What a server must answer to count as ready; connect: it accepts a connection."""
+    knows: tuple[str, ...] = ()
+    """Which of kvlab's own questions the servers answer: STATUS, LEAVE."""
+    env: tuple[tuple[str, str], ...] = ()
+    """Names and values that are added to the environment."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name in `kvlab.engine`."""
+        return "command" if self.command else "kvlab"
+
+    def to_builtins(self) -> str | dict[str, Any]:
+        """Return the engine in the shape of the file."""
+        if not self.command:
+            return self.name
+        entry: dict[str, Any] = {"command": list(self.command)}
+        if self.join:
+            entry["join"] = list(self.join)
+        entry |= {"protocol": self.protocol, "probe": self.probe}
+        if self.knows:
+            entry["knows"] = list(self.knows)
+        if self.env:
+            entry["env"] = dict(self.env)
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """What cluster.yaml says."""
 
@@ -147,7 +190,7 @@ class ClusterSpec:
     """The version of the file's format."""
     name: str = "cluster"
     """The cluster's name; its state lives in .kvlab/<name>/."""
-    engine: str = "kvlab"
+    engine: EngineSpec = field(default_factory=EngineSpec)
     """The kind of server that the nodes run."""
     seed: int | None = None
     """What every random choice is drawn from; None: a fresh one each time, which is printed."""
@@ -187,7 +230,7 @@ class ClusterSpec:
         return {
             "version": self.version,
             "name": self.name,
-            "engine": self.engine,
+            "engine": self.engine.to_builtins(),
             "seed": self.seed,
             "nodes": [_node_to_builtins(node) for node in self.nodes],
             "replication": {
@@ -230,7 +273,29 @@ def quorum(n: int) -> int:
     return n // 2 + 1
 
 
+_OUR_NODE_ONLY: Final = ("replication", "ranges", "dead_after_us", "storage", "log")
+"""Fields that only kvlab's own node is told of."""
+
+
 def _notes(spec: ClusterSpec) -> list[str]:
+    return _notes_on_command(spec) if spec.engine.command else _notes_on_store(spec)
+
+
+def _notes_on_command(spec: ClusterSpec) -> list[str]:
+    notes = []
+    usual = ClusterSpec(nodes=())
+    idle = [name for name in _OUR_NODE_ONLY if getattr(spec, name) != getattr(usual, name)]
+    if idle:
+        names = ", ".join(name.removesuffix("_us") for name in idle)
+        notes.append(f"{names}: only kvlab's own nodes heed this; write it into engine.command")
+    words = " ".join((*spec.engine.command, *(value for _, value in spec.engine.env)))
+    told = set(placeholders_of(words))
+    if len(spec.nodes) > 1 and told.isdisjoint({"peers", "peers_named", "members"}):
+        notes.append("engine.command has no {peers}: the servers are not told of each other")
+    return notes
+
+
+def _notes_on_store(spec: ClusterSpec) -> list[str]:
     notes = []
     node_count, copies = len(spec.nodes), spec.replication
     if copies.n > node_count:

@@ -1,7 +1,7 @@
 """The text of cluster.yaml -> ClusterSpec: every rule about the file, all problems at once.
 
 It has no defaults (they are the fields of cluster.py) and opens no file (callers hand it the text).
-The rules about nodes are in cluster_nodes.py.
+The rules about nodes are in cluster_nodes.py, those about engines in cluster_engine.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from kvlab.spec.cluster import (
     Sync,
     quorum,
 )
+from kvlab.spec.cluster_engine import read_engine
 from kvlab.spec.cluster_nodes import NAME_ADVICE, is_name, read_nodes
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown
 from kvlab.spec.section import Section, either
@@ -42,7 +43,6 @@ RESTART_POLICIES: Final = ("never", "on-failure", "always")
 SYNCS: Final = ("always", "interval", "os", "memory")
 STOP_SIGNALS: Final = ("TERM", "INT", "HUP", "QUIT", "KILL")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-ENGINES: Final = ("kvlab",)
 VERSIONS: Final = ("1",)
 
 _MS: Final = 1_000
@@ -66,11 +66,12 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
         problems.add(line_of(root), said)
         problems.raise_if_any()
     file = Section(problems, "", mapping, _KEYS, line=1)
+    nodes = read_nodes(file)
     spec = ClusterSpec(
-        nodes=read_nodes(file),
+        nodes=nodes,
         version=int(file.choice("version", str(_DEFAULT.version), VERSIONS)),
         name=read_name(file, _DEFAULT.name),
-        engine=_engine(file),
+        engine=read_engine(file, nodes),
         seed=_seed(file),
         replication=read_replication(file, _DEFAULT.replication),
         ranges=read_ranges(file, _DEFAULT.ranges),
@@ -97,19 +98,6 @@ def read_name(file: Section, default: str) -> str:
     if not is_name(name):
         file.wrong("name", f"{NAME_ADVICE} ring5")
     return name
-
-
-def _engine(file: Section) -> str:
-    if file.get("engine") is None:
-        return _DEFAULT.engine
-    engine = file.text("engine") or ""
-    if engine not in ENGINES:
-        file.wrong(
-            "engine",
-            f"write {either(ENGINES)}, or leave the line out",
-            complaint=", and servers by others come later",
-        )
-    return engine
 
 
 def _seed(file: Section) -> int | None:

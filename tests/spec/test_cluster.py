@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kvlab.spec import (
     ClusterSpec,
+    EngineSpec,
     LimitsSpec,
     LinkSpec,
     LogSpec,
@@ -63,11 +64,39 @@ def restarts(draw):
     return RestartSpec(policy, shortest, longest, draw(st.integers(0, 1000)), window_us)
 
 
+words = st.text(
+    st.characters(exclude_characters="{}\0", codec="utf-8", max_codepoint=0xFFFF), max_size=9
+)
+templates = st.lists(words | st.sampled_from(["{id}", "{{id}}", '{"a": 1}']), max_size=4).map(
+    "".join
+)
+
+
+@st.composite
+def engines(draw):
+    """Draw a command with its port somewhere in it, or kvlab's own node."""
+    protocol = draw(st.sampled_from(["json", "resp"]))
+    variables = st.dictionaries(
+        st.from_regex(r"\A[A-JL-Z_][A-Z0-9_]{0,9}\Z"), templates, max_size=3
+    )
+    known = st.sampled_from([(), ("LEAVE",), ("STATUS", "LEAVE")])
+    command, join = draw(st.lists(templates, max_size=4)), draw(st.none() | st.lists(templates))
+    return EngineSpec(
+        command=("./server", *command, "{port}"),
+        join=() if join is None else ("./server", "{port}", *join),
+        protocol=protocol,
+        probe=draw(st.sampled_from(["get", "ping", "connect"])),
+        knows=draw(known) if protocol == "json" else (),
+        env=tuple(draw(variables).items()),
+    )
+
+
 delays = st.builds(LinkSpec, st.integers(0, MINUTE_US), st.integers(0, MINUTE_US))
 specs = st.builds(
     ClusterSpec,
     nodes=node_lists,
     name=names,
+    engine=st.just(EngineSpec()) | engines(),
     seed=st.none() | st.integers(0, 2**63 - 1),
     replication=replications(),
     ranges=st.integers(4, 12).map(lambda power: 1 << power),

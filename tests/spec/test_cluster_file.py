@@ -9,6 +9,7 @@ import pytest
 from kvlab.errors import SpecError
 from kvlab.spec import (
     ClusterSpec,
+    EngineSpec,
     LimitsSpec,
     LinkSpec,
     LogSpec,
@@ -59,7 +60,7 @@ def test_every_key_arrives_in_its_field():
     assert parse_cluster(dedent(text)) == ClusterSpec(
         version=1,
         name="ring-5",
-        engine="kvlab",
+        engine=EngineSpec(),
         seed=7,
         nodes=(NodeSpec("n1", "127.0.0.1", 9001), NodeSpec("n2", "127.0.0.1", 9002)),
         replication=ReplicationSpec(n=5, r=1, w=4),
@@ -146,7 +147,10 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
     [
         (
             "engine: redis",
-            "engine is redis, and servers by others come later; write kvlab, or leave the line out",
+            (
+                "engine is redis; write kvlab, or the command of a server of your own:"
+                ' {command: "./server --listen {host}:{port} --peers {peers}"}'
+            ),
         ),
         (
             "restart: {backoff: 100ms}",
