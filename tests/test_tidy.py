@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "lab": BASE
     | {"live", "engine", "fault", "spec", "workload", "history", "check", "ring", "wire"}
     | {"experiment", "rundir"},
+    "examples": set(),
     "cli": EVERYTHING,
     "pytest_plugin": EVERYTHING,
     "__main__": {"cli"},
@@ -57,7 +58,7 @@ MAY_IMPORT = {
 TYPES_ONLY = {
     ("report", "lab"): "the tables of `bench` show the load generator's own result",
 }
-SHELLS = {"live", "lab", "rundir", "cli", "engine", "pytest_plugin"}
+SHELLS = {"live", "lab", "rundir", "cli", "engine", "examples", "pytest_plugin"}
 IO_MODULES = {
     *("asyncio", "fcntl", "multiprocessing", "psutil", "resource", "select", "selectors"),
     *("shutil", "signal", "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading"),
