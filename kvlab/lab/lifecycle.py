@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LOG_BYTES_MAX = 64 << 20
 # SIGKILL is not refused; only a process stuck in the kernel takes longer than this to go.
 KILL_TIMEOUT_S = 10.0
-WHY_TIMEOUT_S = 1.0
+WHY_TIMEOUT_S = 0.5
 LET_GO = (
     "the port had been held for this server, which does not set SO_REUSEADDR; it is started again"
     " without that. Set it, or the server cannot start again within a minute of its connections"
@@ -95,6 +95,7 @@ class Lifecycle:
         # Before "go": the shim must know the caller of the node's very first connection.
         if self._shims is not None:
             await self._shims.set_pid(member.id, child.pid)
+        member.bound_beside_us = not program.inherits and not self._ports_are_let_go
         if not program.inherits and self._ports_are_let_go:
             member.reservation.close()
         child.go()
@@ -131,8 +132,7 @@ class Lifecycle:
 
     async def _begin_with_port(self, member: Member) -> Child | None:
         """Start a server again that could not bind its port beside the keeper; it is let go now."""
-        assert member.reservation is not None
-        if not member.reservation.is_kept or not _is_port_blocked(member):
+        if not member.bound_beside_us or not _is_port_blocked(member):
             return None
         async with member.lock:
             if member.child is not None or member.phase != Phase.CRASHED:

@@ -46,6 +46,8 @@ class Member:
         self.log = log
         self.founder = founder
         self.reservation: Reservation | None = None
+        self.bound_beside_us = False
+        """Whether this life of it had to bind its port while the reservation held it."""
         self.advertise = ""
         self.child: Child | None = None
         self.phase = Phase.STOPPED

@@ -38,11 +38,6 @@ class Reservation:
         self._keeper: socket.socket | None = self._bound(port)
         self.port: int = self._keeper.getsockname()[1]
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether the port is held right now."""
-        return self._keeper is not None
-
     def listen(self) -> socket.socket:
         """Open a listening socket on the reserved port, to be handed to the node.
 
