@@ -153,3 +153,26 @@ def _nodes_of(session: pytest.Pytester) -> list[int]:
 
     folder = str(session.path)
     return [one.pid for one in find_processes() if folder in one.state and one.pid != os.getpid()]
+
+
+def test_a_server_of_ones_own_is_tested_like_ours(session: pytest.Pytester) -> None:
+    result = _run(
+        session,
+        """
+        import pytest
+
+        COMMAND = "{python} -m kvlab.examples.server --id {id} --addr {host}:{port}"
+
+        @pytest.mark.kvlab(engine={"command": COMMAND + " --peers {peers} --data {data}"})
+        @pytest.mark.fault_matrix("kill", "partition")
+        def test_a_written_key_stays(kvlab_cluster, kvlab_fault):
+            mine = kvlab_cluster.client("server1", timeout=5)
+            assert mine.get("k") is None, "a cluster of its own for each test"
+            with kvlab_fault:
+                mine.set("k", "during")
+            assert kvlab_cluster.client("server3").get("k") == "during"
+        """,
+    )
+
+    result.assert_outcomes(passed=2)
+    assert _nodes_of(session) == []
