@@ -164,7 +164,7 @@ def test_a_server_of_ones_own_is_tested_like_ours(session: pytest.Pytester) -> N
         COMMAND = "{python} -m kvlab.examples.server --id {id} --addr {host}:{port}"
 
         @pytest.mark.kvlab(engine={"command": COMMAND + " --peers {peers} --data {data}"})
-        @pytest.mark.fault_matrix("kill", "partition")
+        @pytest.mark.fault_matrix("partition", "none")
         def test_a_written_key_stays(kvlab_cluster, kvlab_fault):
             mine = kvlab_cluster.client("server1", timeout=5)
             assert mine.get("k") is None, "a cluster of its own for each test"

@@ -115,7 +115,7 @@ def remove(
         return
     said = "left" if wait else "is leaving"
     out.say(f"{answer['id']} {said}, took {format_duration(answer['took_us'])}")
-    out.next_step("kvlab moves", "kvlab ring")
+    out.next_step(*(("kvlab moves", "kvlab ring") if answer["is_ours"] else ("kvlab status",)))
 
 
 def down(*, file: File = DEFAULT_FILE, json: Json = False) -> None:

@@ -39,9 +39,8 @@ class Peer:
 class Node:
     def __init__(self, me, peers, log):
         self.me, self.table, self.peers = me, {}, [Peer(one) for one in peers if one]
-        self.log = log.open("a+b", buffering=0)
-        self.log.seek(0)
-        for line in self.log:
+        self.log = log.open("ab", buffering=0)
+        for line in log.read_bytes().splitlines():
             with suppress(ValueError):  # half a line, written when it was killed
                 self.table.update(json.loads(line))
         self.log.write(b"\n")

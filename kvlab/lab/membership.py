@@ -120,7 +120,7 @@ class Membership:
         departure.add_done_callback(self._departures.discard)
         if wait:
             await departure
-        return {"id": node, "took_us": now_us() - began}
+        return {"id": node, "is_ours": lab.engine.is_ours, "took_us": now_us() - began}
 
     async def close(self) -> None:
         """Stop watching departures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -18,33 +19,33 @@ MISSING = (
 
 def ask(answer: bytes | None, *, protocol: str = "json", question: str = "get") -> bytes:
     """Probe a server that gives this answer, and ends the connection; return what it was asked."""
-    heard = b""
-    gone: asyncio.Future[bytes]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal heard
         heard = await reader.read(1000)
         if answer is None:
-            gone.set_result(await reader.read())
+            await reader.read()
         else:
             writer.write(answer)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        served.set_result(heard)
 
-    async def scene() -> None:
-        nonlocal gone
-        gone = asyncio.get_running_loop().create_future()
+    async def scene() -> bytes:
+        nonlocal served
+        served = asyncio.get_running_loop().create_future()
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         timeout_s = 5.0 if answer is not None else 0.05
         try:
             await probe(host, port, protocol=protocol, question=question, timeout_s=timeout_s)
         finally:
-            if answer is None:
-                await gone
+            heard = await served
             server.close()
+        return heard
 
-    asyncio.run(scene())
-    return heard
+    served: asyncio.Future[bytes]
+    return asyncio.run(scene())
 
 
 @pytest.mark.parametrize("answer", [MISSING, MISSING.replace(b"type", b"Type"), MISSING * 2])

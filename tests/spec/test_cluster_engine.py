@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -173,3 +176,12 @@ def test_only_lower_case_words_in_single_braces_are_placeholders():
 
     assert placeholders_of(template) == ("id",)
     assert fill(template, {"id": "n1"}) == 'n1 {id} {} {ID} ${HOME} {"a": 1} {a.b}'
+
+
+def test_every_key_and_placeholder_is_written_about():
+    text = (Path(__file__).parents[2] / "docs/reference/cluster-yaml.md").read_text()
+    told = text.partition("## engine")[2]
+
+    assert dict(re.findall(r"^\| `\{(\w+)\}` \| (.*) \|$", told, re.MULTILINE)) == PLACEHOLDERS
+    keys = re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)
+    assert keys == [field.name for field in dataclasses.fields(EngineSpec)]
