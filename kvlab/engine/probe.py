@@ -6,6 +6,7 @@ It repeats nothing and changes nothing: it reads a key that nobody writes, or sa
 from __future__ import annotations
 
 import asyncio
+import os
 
 import msgspec
 
@@ -40,7 +41,8 @@ async def probe(host: str, port: int, *, protocol: str, question: str, timeout_s
         raise UncertainError(f"{where} does not answer", code="UNKNOWN") from error
     except OSError as error:
         if writer is None:
-            raise DefiniteError(f"nobody listens on {where}: {error.strerror or error}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise DefiniteError(f"nobody answers on {where}: {why}") from error
         raise UncertainError(f"{where} broke the connection", code="UNKNOWN") from error
     finally:
         if writer is not None:

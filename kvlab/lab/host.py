@@ -103,7 +103,7 @@ class Child:
             return False
         if number in GROUP_SIGNALS:
             # The process was there a moment ago, so the group is its own or, at its very start, none.
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
         return True
 

@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvlab.engine.base import Engine, NodeStart, Place
 from kvlab.errors import ClientError, InfraError, KvlabError
-from kvlab.lab import procs, restart
+from kvlab.lab import own_port, procs, restart
 from kvlab.lab.events import EventLog
 from kvlab.lab.host import Child, Launch, LocalHost
 from kvlab.lab.member import Member, Phase, describe_exit, now_us
@@ -34,12 +33,6 @@ LOG_BYTES_MAX = 64 << 20
 # SIGKILL is not refused; only a process stuck in the kernel takes longer than this to go.
 KILL_TIMEOUT_S = 10.0
 WHY_TIMEOUT_S = 0.5
-LET_GO = (
-    "the port had been held for this server, which does not set SO_REUSEADDR; it is started again"
-    " without that. Set it, or the server cannot start again within a minute of its connections"
-)
-# What programs say of EADDRINUSE, in C, Go, Java, Node, Rust and Python.
-PORT_BLOCKED = re.compile(r"address (is )?already in use|EADDRINUSE|address in use", re.IGNORECASE)
 
 
 class Lifecycle:
@@ -77,6 +70,8 @@ class Lifecycle:
         assert member.child is None
         program = self._engine.program(self._start_of(member))
         self._prepare_log(member)
+        if not program.inherits:
+            await own_port.wait_free(member)
         with ExitStack() as opened:
             listener = None
             if program.inherits:
@@ -97,7 +92,7 @@ class Lifecycle:
             await self._shims.set_pid(member.id, child.pid)
         member.bound_beside_us = not program.inherits and not self._ports_are_let_go
         if not program.inherits and self._ports_are_let_go:
-            member.reservation.close()
+            member.reservation.let_go()
         child.go()
         self._events.add("start", member.id, f"pid {child.pid} on {member.address}")
         self.on_change()
@@ -132,15 +127,14 @@ class Lifecycle:
 
     async def _begin_with_port(self, member: Member) -> Child | None:
         """Start a server again that could not bind its port beside the keeper; it is let go now."""
-        if not member.bound_beside_us or not _is_port_blocked(member):
+        if not member.bound_beside_us or not own_port.is_blocked(member):
             return None
         async with member.lock:
             if member.child is not None or member.phase != Phase.CRASHED:
                 return None  # somebody, or the policy, sees to it
             self._ports_are_let_go = True
             self._events.add("port-let-go", member.id, member.address)
-            with member.log.open("a") as log:
-                log.write(f"kvlab: {LET_GO}\n")
+            own_port.note_let_go(member)
             member.last_exit = None
             return await self.begin(member)
 
@@ -149,7 +143,7 @@ class Lifecycle:
         try:
             await self._engine.status(member.host, member.port, WHY_TIMEOUT_S)
         except ClientError as error:
-            return f": {error.message}"
+            return f": {error.message}{own_port.elsewhere(member)}"
         return ""
 
     async def kill(self, member: Member) -> str:
@@ -310,18 +304,10 @@ class Lifecycle:
             child.send_signal(signal.SIGKILL)  # counts as a crash, so the policy decides again
 
 
-def _is_port_blocked(member: Member) -> bool:
-    return PORT_BLOCKED.search(member.log_tail()) is not None
-
-
 def _ended_early(member: Member, code: int) -> InfraError:
     error = _with_log(member, f"{member.id} ended while it started ({describe_exit(code)})")
-    if _is_port_blocked(member):
-        owner = procs.listener_of(member.port)
-        error.hint = "set SO_REUSEADDR on the listening socket: without it, the system keeps a port"
-        error.hint += " for a minute after its connections"
-        if owner:
-            error.hint = f"{member.address} is taken by {owner}: end it, or choose another port"
+    if own_port.is_blocked(member):
+        error.hint = own_port.why_blocked(member)
     return error
 
 

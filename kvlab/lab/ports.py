@@ -35,6 +35,7 @@ class Reservation:
         """
         self.node = node
         self._family, self.address = _resolve(host)
+        self._closed = False
         self._keeper: socket.socket | None = self._bound(port)
         self.port: int = self._keeper.getsockname()[1]
 
@@ -51,17 +52,22 @@ class Reservation:
             raise self._taken(self.port, error) from error
         return sock
 
+    def let_go(self) -> None:
+        """Let another socket bind the port, until `keep`."""
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
+
     def keep(self) -> None:
         """Hold the port again, if it can be had; a server that ended may block it for a minute."""
-        if self._keeper is None:
+        if self._keeper is None and not self._closed:
             with contextlib.suppress(PortTakenError):
                 self._keeper = self._bound(self.port)
 
     def close(self) -> None:
-        """Give the port back, for ever or until `keep`."""
-        if self._keeper is not None:
-            self._keeper.close()
-            self._keeper = None
+        """Give the port back."""
+        self._closed = True
+        self.let_go()
 
     def _bound(self, port: int) -> socket.socket:
         sock = socket.socket(self._family, socket.SOCK_STREAM)

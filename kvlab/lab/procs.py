@@ -9,6 +9,7 @@ psutil is imported on first use: reading `supervisor.json` should not cost the c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvlab.errors import InfraError
@@ -122,3 +123,18 @@ def listener_of(port: int) -> str:
             return f"process {connection.pid}"
         return f"process {connection.pid}: {command}"
     return ""
+
+
+def listening_at(pid: int) -> list[str]:
+    """Return where a process and its children listen, as host:port; what cannot be seen is left out."""
+    import psutil
+
+    places: set[str] = set()
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            for connection in one.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    host, port = tuple(connection.laddr)
+                    places.add(f"{host}:{port}")
+    return sorted(places)

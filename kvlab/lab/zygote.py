@@ -183,7 +183,7 @@ class Zygote:
                 self._children.discard(pid)
                 # What it started and left must not hold its port, nor outlive it. The number of
                 # a group is not given to others while anybody is in it.
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
                 self._report(Ended(pid, os.waitstatus_to_exitcode(status)))
 
@@ -197,7 +197,7 @@ class Zygote:
             for kill in (os.killpg, os.kill):  # the group is there once the child called setsid
                 try:
                     kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
+                except (ProcessLookupError, PermissionError):
                     continue
 
 

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,6 +32,7 @@ FAST_CHARS_MIN: Final = TEXT_CHARS_MAX + 1
 """From here on the parser in C reads, where it is there: ten times faster, in other words. Only of
 characters that are no text it cannot say the line; then the other one reads again, and says it."""
 
+_PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _TEXT_TAG: Final = "tag:yaml.org,2002:str"
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
@@ -215,6 +217,8 @@ def _syntax_problem(text: str, error: Exception) -> tuple[int, str]:
     elif isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         return line, f"character {error.character:#x} is not allowed in YAML; remove it"
+    if _PLACEHOLDER.search("\n".join(text.splitlines()[line - 1 : line])):
+        return line, f"{what}; put text with {{braces}} in quotes"
     return line, f"{what}; check indentation, colons, brackets and quotes here and just above"
 
 

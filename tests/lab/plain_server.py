@@ -1,7 +1,7 @@
 """A server of somebody else, run by its command: it knows GET and SET in JSON and nothing of kvlab.
 
-Flags: `no-reuse` leaves SO_REUSEADDR out, `blocked` says that its port is taken and ends, `mute`
-answers nothing, `odd` answers what is no reply, `child` serves from a process of its own.
+Flags: `no-reuse` leaves SO_REUSEADDR out, `blocked` says that its port is taken and ends, `elsewhere`
+listens on another port, `odd` answers what is no reply, `child` serves from a process of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ FLAGS: set[str] = set()
 class Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         for line in self.rfile:
-            if "mute" in FLAGS:
-                continue
             self.wfile.write(json.dumps(self.answer(json.loads(line))).encode() + b"\n")
 
     def answer(self, request: dict[str, str]) -> object:
@@ -58,7 +56,7 @@ def main(addr: str, *flags: str) -> None:
     Server.allow_reuse_address = "no-reuse" not in flags
     host, _, port = addr.rpartition(":")
     say(f"process {os.getpid()}")
-    with Server((host, int(port)), Handler) as server:
+    with Server((host, 0 if "elsewhere" in flags else int(port)), Handler) as server:
         server.serve_forever()
 
 

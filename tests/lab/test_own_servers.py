@@ -116,7 +116,11 @@ def test_a_server_that_cannot_share_its_port_is_let_alone_with_it(tmp_path: Path
             r"(?s)ended while it started .status 1.*Address already in use",
             "SO_REUSEADDR",
         ),
-        ("mute", "not ready after 0.8 s: 127.0.0.1:\\d+ does not answer", "the whole log"),
+        (
+            "elsewhere",
+            r"not ready after 0.8 s: nobody answers on .*refused .it listens on 127.0.0.1:\d+.;",
+            "the whole log",
+        ),
         (
             "odd",
             "does not answer GET as it should: the server's answer is no reply",

@@ -58,6 +58,13 @@ def problems_of(text: str) -> list[str]:
         ),
         ("a: 1\nb: \x00\n", "2: character 0x0 is not allowed in YAML; remove it"),
         ('a: "\\UFFFFFFFF"\n', f"1: this is not YAML{CHECK}"),
+        (
+            "a: {b} c\n",
+            (
+                "1: this is not YAML: while parsing a block mapping expected <block end>, but found"
+                " '<scalar>'; put text with {braces} in quotes"
+            ),
+        ),
         ("a: " + "[" * 13 + "]" * 13, "1: more than 12 levels are nested here; write fewer"),
         (
             "a: [" + "1," * 10_001 + "]",
