@@ -22,7 +22,7 @@ from kvlab.lab import procs
 
 # Connections that wait for the node to accept them; the kernel cuts it to net.core.somaxconn.
 BACKLOG = 1024
-UNSEEN = "a process that this user may not see"
+NOBODY = "a socket that does not listen; connections of a server that ended are kept for a minute"
 
 
 class Reservation:
@@ -84,7 +84,7 @@ class Reservation:
         place = f"{self.address}:{port}{whose}"
         if error.errno == errno.EADDRINUSE:
             return PortTakenError(
-                f"{place} is taken by {procs.listener_of(port) or UNSEEN}",
+                f"{place} is taken by {procs.listener_of(port) or NOBODY}",
                 hint="stop that process, or choose another port (0 lets the kernel choose)",
             )
         if error.errno == errno.EACCES:
