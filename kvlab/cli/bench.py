@@ -16,7 +16,6 @@ import typer
 
 from kvlab import units
 from kvlab.cli import out
-from kvlab.cli.cluster import require_json
 from kvlab.cli.options import DEFAULT_FILE, File, Json
 from kvlab.errors import InfraError, UsageError
 from kvlab.rng import fresh_seed
@@ -291,7 +290,13 @@ def _running(file: Path) -> tuple[str, ...]:
     from kvlab.lab.state import find_cluster
 
     running = find_cluster(file)
-    require_json(running)
+    if running.protocol != "json":
+        node = next(iter(running.nodes.values()), None)
+        where = f" -h {node.host} -p {node.port}" if node else ""
+        raise UsageError(
+            f"the servers of {running.name} speak RESP, and bench speaks JSON",
+            hint=f"use a load generator of their own, such as: redis-benchmark{where}",
+        )
     return tuple(f"{name}={node.host}:{node.port}" for name, node in running.nodes.items())
 
 

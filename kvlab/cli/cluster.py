@@ -80,18 +80,6 @@ def call(file: Path, verb: str, args: Mapping[str, Any] | None = None) -> dict[s
     return answer
 
 
-def require_json(running: Running) -> None:
-    """Raise UsageError for a cluster whose servers do not speak the JSON protocol."""
-    if running.protocol == "json":
-        return
-    node = next(iter(running.nodes.values()), None)
-    where = f"-h {node.host} -p {node.port}" if node else "-p PORT"
-    raise UsageError(
-        f"the servers of {running.name} speak {running.protocol.upper()}, and this verb speaks JSON",
-        hint=f"use a client of their own, such as: redis-cli {where}",
-    )
-
-
 class Cluster:
     """A running cluster, asked through its supervisor or through the node at `addr`."""
 

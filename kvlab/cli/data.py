@@ -30,6 +30,7 @@ from kvlab.errors import (
 from kvlab.live.blocking import BlockingClient
 from kvlab.live.client_messages import deleted_of, raise_error, value_of
 from kvlab.live.client_rules import MISSING_TEXT, Address, parse_addresses
+from kvlab.live.resp_client import RespClient
 from kvlab.units import UnitError, parse_duration
 from kvlab.wire.limits import MIB, VALUE_LIMIT_BYTES
 
@@ -229,10 +230,14 @@ def find_addresses(addr: Sequence[str] | None, file: Path) -> tuple[Address, ...
 
     Raises NotRunningError if `file` was named and its cluster does not run.
     """
+    return _find(addr, file)[0]
+
+
+def _find(addr: Sequence[str] | None, file: Path) -> tuple[tuple[Address, ...], str]:
+    """Return addresses and what is spoken there."""
     if addr:
-        return parse_addresses(addr)
+        return parse_addresses(addr), "json"
     # Loaded only here: with --addr no laboratory is needed.
-    from kvlab.cli.cluster import require_json
     from kvlab.lab.state import find_cluster
 
     try:
@@ -240,12 +245,12 @@ def find_addresses(addr: Sequence[str] | None, file: Path) -> tuple[Address, ...
     except NotRunningError:
         if file != DEFAULT_FILE:
             raise
-        return parse_addresses(FALLBACK_ADDRESS)
-    require_json(running)
+        return parse_addresses(FALLBACK_ADDRESS), "json"
     nodes = running.nodes
     if not nodes:
         raise NotRunningError(f"the cluster of {file} has no node", hint="add one with: kvlab add")
-    return parse_addresses([(node.host, node.port) for node in nodes.values()])
+    places = [(node.host, node.port) for node in nodes.values()]
+    return parse_addresses(places), running.protocol
 
 
 def explained(error: ClientError) -> KvlabError:
@@ -271,15 +276,20 @@ def _connect(
     timeout: str,
     *,
     meta: bool,
-) -> BlockingClient:
+) -> BlockingClient | RespClient:
     try:
         timeout_us = parse_duration(timeout)
     except UnitError as error:
         raise UsageError(f"--timeout: {error}") from None
     if not timeout_us:
         raise UsageError("--timeout must be greater than 0", hint="write one such as 2s")
+    addresses, protocol = _find(addr, file)
+    if protocol == "resp":
+        if ns or level:
+            raise UsageError("servers that speak RESP know no --level and no --ns")
+        return RespClient(addresses, timeout=timeout_us / _US_PER_S)
     return BlockingClient(
-        find_addresses(addr, file),
+        addresses,
         timeout=timeout_us / _US_PER_S,
         ns=ns or None,
         level=level.value if level else None,

@@ -56,8 +56,7 @@ def up(
     if status["already"]:
         out.progress(f"note: {status['name']} runs already; nothing was changed")
     out.show(status_table(status))
-    first = "kvlab set city Berlin" if status["protocol"] == "json" else "kvlab logs"
-    out.next_step(first, "kvlab ring" if status["is_ours"] else "kvlab kill one")
+    out.next_step("kvlab set city Berlin", "kvlab ring" if status["is_ours"] else "kvlab kill one")
 
 
 def add(

@@ -146,12 +146,15 @@ class CommandEngine:
 
 def _values(start: NodeStart) -> dict[str, str]:
     others = [one for one in start.members if one.id != start.id]
+    advertise_host, _, advertise_port = start.advertise.rpartition(":")
     return {
         "id": start.id,
         "index": str(start.index),
         "host": start.host,
         "port": str(start.port),
         "advertise": start.advertise,
+        "advertise_host": advertise_host,
+        "advertise_port": advertise_port,
         "peers": ",".join(one.advertise for one in others),
         "peers_named": ",".join(f"{one.id}={one.advertise}" for one in others),
         "members": ",".join(f"{one.id}={one.advertise}" for one in start.members),

@@ -19,6 +19,7 @@ from kvlab.lab.nodefaults import Proof
 from kvlab.lab.rolling import wait_whole
 from kvlab.lab.supervisor import Lab
 from kvlab.live.blocking import BlockingClient
+from kvlab.live.resp_client import RespClient
 from kvlab.spec import ClusterSpec, parse_cluster
 
 CALL_SECONDS_MAX = 300.0
@@ -58,8 +59,12 @@ class Cluster:
         return self._lab.directory.path
 
     def client(self, node: str = "", **options: Any) -> BlockingClient:
-        """Return a client of all nodes, or of one; it is closed when the test ends."""
-        made = BlockingClient([self.address(node)] if node else self.addresses, **options)
+        """Return a client of all nodes, or of one; it is closed when the test ends.
+
+        Of servers that speak RESP it is a RespClient, which has get, set and delete.
+        """
+        kind: Any = RespClient if self._lab.engine.protocol == "resp" else BlockingClient
+        made: BlockingClient = kind([self.address(node)] if node else self.addresses, **options)
         self._clients.append(made)
         return made
 

@@ -19,6 +19,8 @@ PLACEHOLDERS: Final[Mapping[str, str]] = {
     "port": "the port that it must listen on",
     "listen_fd": "instead of both: the number of an inherited socket that listens already",
     "advertise": "host:port that other nodes must use to reach it, so that links can be cut",
+    "advertise_host": "the same in two parts, for servers that take them so",
+    "advertise_port": "the other part",
     "peers": "the other nodes' advertised addresses, as host:port,host:port",
     "peers_named": "the same as id=host:port,id=host:port",
     "members": "all nodes, this one too, as id=host:port,id=host:port",

@@ -51,7 +51,8 @@ def test_every_placeholder_is_filled_in(tmp_path: Path) -> None:
     engine = engine_of(
         """
   command: '{python} {id} {index} {host}:{port} {listen_fd} {advertise} {data} {cluster}'
-  env: {PEERS: "{peers}", NAMED: "{peers_named}", ALL: "{members}", PYTHONUNBUFFERED: ""}
+  env: {PEERS: "{peers}", NAMED: "{peers_named}", ALL: "{members}",
+    PARTS: "{advertise_host} {advertise_port}", PYTHONUNBUFFERED: ""}
 """,
         tmp_path,
     )
@@ -63,6 +64,7 @@ def test_every_placeholder_is_filled_in(tmp_path: Path) -> None:
     )
     assert program.env == {
         "PYTHONUNBUFFERED": "",
+        "PARTS": "127.0.0.1 5002",
         "PEERS": "127.0.0.1:5001,127.0.0.1:5003",
         "NAMED": "server1=127.0.0.1:5001,server3=127.0.0.1:5003",
         "ALL": "server1=127.0.0.1:5001,server2=127.0.0.1:5002,server3=127.0.0.1:5003",

@@ -20,6 +20,7 @@ from kvlab.lab.load_history import HistoryLog
 from kvlab.lab.load_plan import LoadPlan
 from kvlab.lab.supervisor import Lab
 from kvlab.live.blocking import BlockingClient
+from kvlab.live.resp_client import RespClient
 from kvlab.spec import parse_cluster
 from tests.lab.lab_tools import eventually, is_gone, refuses
 
@@ -174,7 +175,10 @@ def test_a_valkey_server_is_pinged_and_runs(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with lab_of(tmp_path, command, "  protocol: resp\n") as lab:
-            assert lab.engine.protocol == "resp"
+            with RespClient([lab.addresses["server1"]]) as client:
+                client.set("k", "v")
+                assert client.get("k") == "v"
+                assert client.delete("k") is True
             assert (await lab.act("restart", "all"))[0].after == "running"
             assert all(row["node"] for row in (await lab.status())["nodes"])
 
