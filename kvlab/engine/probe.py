@@ -67,7 +67,10 @@ async def _json(reader: asyncio.StreamReader) -> str:
 
 async def _resp(reader: asyncio.StreamReader) -> str:
     """Say what is wrong with an answer; one that asks for a password comes from a live server."""
-    line = (await reader.readline()).rstrip()
+    try:
+        line = (await reader.readline()).rstrip()
+    except ValueError:  # longer than ANSWER_BYTES_MAX
+        return "a line without an end"
     if not line:
         return "it closed the connection"
     if line[:1] in b"+$_:" or line.startswith(b"-NOAUTH"):
