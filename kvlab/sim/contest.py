@@ -13,7 +13,8 @@ from kvlab.sim.stress import MS_US, START_US
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 TIME_US = 8 * SECOND_US
-FAULTS = 12
+FAULTS = 10
+KINDS = ("kill", "pause", "partition", "apart", "half", "half", "slow", "reset")
 LATE_US = 300 * MS_US
 
 
@@ -103,10 +104,10 @@ def _troubles(rng: Rng, names: tuple[str, ...]) -> tuple[FaultSpec, ...]:
     """Draw short faults of one node or of two, mostly in the middle of what they do."""
     faults: list[FaultSpec] = []
     for number in range(FAULTS):
-        at_us = START_US + number * 500 * MS_US + rng.randrange(300 * MS_US)
+        at_us = START_US + number * 600 * MS_US + rng.randrange(300 * MS_US)
         for_us = rng.choice((50, 200, 400, 1000)) * MS_US
         name, other = rng.sample(names, 2)
-        kind = rng.choice(("kill", "kill", "pause", "partition", "apart", "half", "slow", "reset"))
+        kind = rng.choice(KINDS)
         fault = FaultSpec(kind=kind, at_us=at_us, for_us=for_us)
         if kind == "partition":
             faults.append(_split(fault, name, names, mode=rng.choice(("hold", "reset"))))
@@ -115,8 +116,8 @@ def _troubles(rng: Rng, names: tuple[str, ...]) -> tuple[FaultSpec, ...]:
             faults += [replace(cut, source=a, target=b) for a, b in ((name, other), (other, name))]
         elif kind == "half":  # what a node says has reached one other when it is cut off
             late = f"not({name},{other})"
-            slow = replace(fault, kind="link", for_us=LATE_US, latency_us=LATE_US)
-            cut = replace(fault, at_us=at_us + LATE_US, for_us=1200 * MS_US)
+            slow = replace(fault, kind="link", for_us=3 * LATE_US, latency_us=LATE_US)
+            cut = replace(fault, at_us=at_us + 3 * LATE_US, for_us=1200 * MS_US)
             faults += [
                 replace(slow, source=name, target=late),
                 _split(cut, name, names, mode="reset"),

@@ -36,11 +36,11 @@ def told_by_a_minority(original: Any) -> Any:
     return do
 
 
-def reads_the_newest(original: Any) -> Any:
-    """Proposer._look: a read tells the newest that a majority showed, without having it chosen."""
+def reads_at_home(original: Any) -> Any:
+    """Proposer._look: the first replica that answers tells a read its value, the own one if it is."""
 
     def look(proposer: Any, one: Any) -> None:
-        if not one.is_majority(one.states):
+        if not one.states:
             original(proposer, one)
             return
         best = max(one.states.values(), key=lambda each: each.ballot)

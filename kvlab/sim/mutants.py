@@ -282,12 +282,11 @@ _ALL = (
         seeds_max=40,
     ),
     Mutant(
-        "newest-is-true",
-        "A linear read tells the newest value that it met, whether it was chosen or not.",
+        "read-at-home",
+        "A linear read tells what the first replica holds that answers: its own node.",
         ("linear",),
-        ((Proposer, "_look", linear_sins.reads_the_newest),),
+        ((Proposer, "_look", linear_sins.reads_at_home),),
         contested,
-        seeds_max=40,
     ),
     Mutant(
         "promise-broken",
@@ -295,6 +294,7 @@ _ALL = (
         ("linear",),
         ((Acceptor, "accept", linear_sins.promises_broken),),
         contested,
+        seeds_max=20,
     ),
     Mutant(
         "registers-left-behind",
