@@ -38,6 +38,7 @@ FALLBACK_ADDRESS = "localhost:8081"
 DEFAULT_TIMEOUT = "2s"
 EXIT_MISSING = 1
 _US_PER_S = 1_000_000
+_US_PER_MS = 1_000
 _CALLERS_FAULT = frozenset({"BAD_REQUEST", "BAD_TYPE", "TOO_LARGE", "WRONG_MODE"})
 
 
@@ -167,6 +168,12 @@ def set_(
     file: File = DEFAULT_FILE,
     ns: Ns = "",
     level: LevelOption = None,
+    ttl: Annotated[
+        str,
+        typer.Option(
+            "--ttl", help="After this time the value ends by itself.", show_default="never"
+        ),
+    ] = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
     json: Json = False,
 ) -> None:
@@ -178,12 +185,16 @@ def set_(
     Examples:
       kvlab set city Berlin
       kvlab set motd - < motd.txt
+      kvlab set session 8c1f --ttl 30m
       kvlab set -- -key -value
     """
+    ttl_ms = _duration("--ttl", ttl) // _US_PER_MS if ttl else None
+    if ttl_ms == 0:
+        raise UsageError("--ttl must be 1ms or more")
     text = _stdin_text() if value == "-" else value
     with _connect(addr, file, ns, level, timeout, meta=json) as node:
         try:
-            reply = node.request("SET", key, text)
+            reply = node.request("SET", key, text, ttl_ms=ttl_ms)
             raise_error(reply, "SET", key)
         except ClientError as error:
             raise explained(error) from None
@@ -277,12 +288,7 @@ def _connect(
     *,
     meta: bool,
 ) -> BlockingClient | RespClient:
-    try:
-        timeout_us = parse_duration(timeout)
-    except UnitError as error:
-        raise UsageError(f"--timeout: {error}") from None
-    if not timeout_us:
-        raise UsageError("--timeout must be greater than 0", hint="write one such as 2s")
+    timeout_us = _duration("--timeout", timeout)
     addresses, protocol = _find(addr, file)
     if protocol == "resp":
         if ns or level:
@@ -295,6 +301,16 @@ def _connect(
         level=level.value if level else None,
         meta=True if meta else None,
     )
+
+
+def _duration(option: str, text: str) -> int:
+    try:
+        us = parse_duration(text)
+    except UnitError as error:
+        raise UsageError(f"{option}: {error}") from None
+    if not us:
+        raise UsageError(f"{option} must be greater than 0", hint="write one such as 2s")
+    return us
 
 
 def _stdin_text() -> str:

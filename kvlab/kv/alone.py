@@ -17,7 +17,7 @@ from kvlab.kv.answer import LIGHT_BYTES_MAX, MISSING, REPLY_BYTES_MAX, as_text, 
 from kvlab.kv.state import State
 from kvlab.kv.version import STEP
 from kvlab.ring.slot import slot_of
-from kvlab.storage.memory import Record
+from kvlab.storage.memory import Plain, Record
 from kvlab.wire.json_lines import (
     PlainRequest,
     encode_fragments,
@@ -27,6 +27,7 @@ from kvlab.wire.json_lines import (
     rfc3339,
     success_tail,
 )
+from kvlab.wire.value import live
 
 _encode = msgspec.json.Encoder().encode
 _HEAD = b'{"type":"RESPONSE","key":'
@@ -130,10 +131,11 @@ class Alone:
             record = ranges[index].get(key)
             kind = request.type
             if kind == "GET":
-                if record is not None and record[1] is not None:
+                value = None if record is None else live(record[1], now_us)
+                if record is not None and value is not None:
                     wanted, piece = _FOUND, record[2]
                     if piece is None or camel:
-                        piece = _prepare(ranges[index], text, key, record, camel=camel)
+                        piece = _prepare(ranges[index], text, key, record, value, camel=camel)
                         heavy_bytes += len(piece)
                         if heavy_bytes > REPLY_BYTES_MAX:
                             state.rest = list(each)  # this one is the last of the batch
@@ -189,7 +191,7 @@ def _unusual(
         state.counters["bad_requests"] += 1
         return _FAILED, failure(text, "BAD_REQUEST", NO_VALUE, stamp, camel=camel)
     record = table.get(index, key)
-    if record is None or record[1] is None:
+    if record is None or live(record[1], now_us) is None:
         return _FAILED, failure(text, "NOT_FOUND", MISSING, stamp, camel=camel)
     _put(state, index, key, version, None, now_us)
     return _DONE, text
@@ -205,12 +207,16 @@ def _write(run: list[Any], kind: int, stamp: str, *, camel: bool) -> bytes:
 
 
 def _prepare(
-    records: dict[bytes, Record], text: str, key: bytes, record: Record, *, camel: bool
+    records: dict[bytes, Record],
+    text: str,
+    key: bytes,
+    record: Record,
+    value: Plain,
+    *,
+    camel: bool,
 ) -> bytes:
-    """Make the reply of a value that was found, and keep it for the next reader."""
-    version, value, _ = record
-    assert value is not None
+    """Make the reply of a value that was found, and keep it for the next reader if it stays."""
     piece = fragment(text, as_text(value), camel)
-    if not camel and len(value) <= LIGHT_BYTES_MAX:
-        records[key] = (version, value, piece)
+    if not camel and len(value) <= LIGHT_BYTES_MAX and value is record[1]:
+        records[key] = (record[0], value, piece)
     return piece

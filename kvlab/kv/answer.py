@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from kvlab.storage.memory import Value
+from kvlab.storage.memory import Plain, Value
 from kvlab.wire.json_lines import Reply, encode_fragments, encode_replies, fragment, reply_class
+from kvlab.wire.value import live
 
 _encode = msgspec.json.Encoder().encode
 
@@ -23,11 +24,15 @@ LIGHT_BYTES_MAX = 4096  # values up to this are not counted: a read of a socket 
 class Batch:
     """The replies to one read of a client's socket; they leave together, in order."""
 
-    __slots__ = ("camel", "conn", "heavy_bytes", "pending", "plain", "replies", "stamp", "whole")
+    __slots__ = (
+        *("camel", "conn", "heavy_bytes", "now_us", "pending", "plain", "replies", "stamp"),
+        "whole",
+    )
 
-    def __init__(self, conn: Any, stamp: str, *, camel: bool) -> None:
+    def __init__(self, conn: Any, stamp: str, now_us: int, *, camel: bool) -> None:
         self.conn = conn  # opaque: the session whose client asked
         self.stamp = stamp
+        self.now_us = now_us  # when it was asked: what has ended by then is not there
         self.camel = camel
         self.replies: list[bytes | Reply] = []
         self.plain = True  # nothing but fragments in `replies`
@@ -38,7 +43,7 @@ class Batch:
     @classmethod
     def of(cls, conn: Any, data: bytes) -> Batch:
         """Return a batch that has ended, from all its replies."""
-        batch = cls(conn, "", camel=False)
+        batch = cls(conn, "", 0, camel=False)
         batch.whole = data
         batch.heavy_bytes = len(data)
         return batch
@@ -54,10 +59,11 @@ class Batch:
 
     def answer(self, index: int, key: str, value: Value | None) -> None:
         """Make the reply at `index` the answer of a read; None: there is no such key."""
-        if value is None:
+        plain = live(value, self.now_us)
+        if plain is None:
             self.fail(index, key, "NOT_FOUND", MISSING)
             return
-        text = as_text(value)
+        text = as_text(plain)
         if len(text) > LIGHT_BYTES_MAX:
             self.heavy_bytes += len(text)
         reply = self.replies[index]
@@ -110,6 +116,6 @@ def failure(key: str, code: str, error: str, stamp: str, *, camel: bool) -> Repl
     return reply_class(camel)("RESPONSE", key, "", stamp, "ERROR", error, code)
 
 
-def as_text(value: Value) -> str:
+def as_text(value: Plain) -> str:
     """Return a value as JSON text; bytes that are no UTF-8 (other protocols) are shown replaced."""
     return value if isinstance(value, str) else value.decode("utf-8", "replace")

@@ -23,7 +23,7 @@ from kvlab.kv.alone import NO_VALUE, Alone
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch, failure, success
 from kvlab.kv.group import Group, Route
 from kvlab.kv.linear import Linear
-from kvlab.kv.linear_client import NAMESPACE, ONLY_LINEAR, operation_of, problem
+from kvlab.kv.linear_client import NAMESPACE, ONLY_LINEAR, operation_of, problem, to_store
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
@@ -78,7 +78,7 @@ class Coordinator:
         `uniform`: all items are Requests of the casing `camel`.
         """
         state = self.state
-        batch = Batch(conn, self._stamp(now_us), camel=camel)
+        batch = Batch(conn, self._stamp(now_us), now_us, camel=camel)
         state.requests += len(items)
         general = not uniform or not state.is_open
         each = iter(items)
@@ -102,7 +102,7 @@ class Coordinator:
         if state.solo:
             return self.alone.serve(items, now_us, camel=camel)
         state.requests += len(items)
-        batch = Batch(conn, self._stamp(now_us), camel=camel)
+        batch = Batch(conn, self._stamp(now_us), now_us, camel=camel)
         if state.is_open:
             each = iter(items)
             for request in each:
@@ -259,7 +259,7 @@ class Coordinator:
                 group.metas = []
             group.metas.append((batch, index, len(group.owners)))
         version = 0 if request.type == "GET" else state.clock.next(now_us)
-        value = {"GET": READ, "SET": request.value, "DELETE": DELETE}[request.type]
+        value = {"GET": READ, "SET": to_store(request, now_us), "DELETE": DELETE}[request.type]
         self._submit(group, batch, raw, version, value)
 
     def _count_bad(self, code: str) -> None:
@@ -283,6 +283,8 @@ class Coordinator:
             return "BAD_REQUEST", f'unknown level {request.level!r}; use "one", "quorum" or "all"'
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
+        if request.ttl_ms and request.type != "SET":
+            return "BAD_REQUEST", f"ttl_ms belongs to a SET, not to {request.type}"
         if not self.state.is_open:
             # Of a request that was made before nobody here can say that it did not happen.
             unsure = request.retry and request.type != "GET"
@@ -301,6 +303,7 @@ def _is_plain(request: Request) -> bool:
         or request.meta
         or request.ns
         or request.timeout_ms
+        or request.ttl_ms
         or request.req_id is not None
     )
 

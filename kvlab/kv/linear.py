@@ -26,8 +26,8 @@ from typing import Any
 
 from kvlab.kv.acceptor import Acceptor
 from kvlab.kv.link import Link
-from kvlab.kv.proposer import FEW, UNSURE, Operation, Proposer
-from kvlab.kv.register import Outcome, fits, register_of
+from kvlab.kv.proposer import FEW, LOOKS, UNSURE, Operation, Proposer
+from kvlab.kv.register import Outcome, args_of, fits, register_of
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
 from kvlab.storage.registers import WINDOW
@@ -169,7 +169,7 @@ class Linear:
 
     def _lost(self, operation: Operation) -> None:
         """Nobody can tell what became of what was handed on."""
-        if operation.kind != "get":
+        if operation.kind not in LOOKS:
             operation.sent = True
 
     def on_link_down(self, link: Link) -> None:
@@ -210,6 +210,7 @@ class Linear:
         match message:
             case [int(number), bytes(key), str(kind), list(args), str() | int() as request, *rest]:
                 retry, since_us, left_us = rest
+                args = args_of(args)
                 if not (fits(kind, args) and is_version(since_us) and is_version(left_us)):
                     raise FrameError(f"an operation of {link.id} that cannot be")
             case _:

@@ -12,7 +12,9 @@ from kvlab.kv.answer import Batch
 from kvlab.kv.proposer import Operation
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.register import Outcome
+from kvlab.storage.memory import Value
 from kvlab.wire.json_lines import Request
+from kvlab.wire.value import Expiring
 
 NAMESPACE = "linear"
 ONLY_LINEAR = ("CAS", "INCR", "SETNX", "APPEND")
@@ -32,14 +34,21 @@ def problem(request: Request) -> str:
     return ""
 
 
-def kind_of(request: Request) -> tuple[str, list[Any]]:
+def to_store(request: Request, now_us: int) -> Value | None:
+    """Return what a SET writes."""
+    if request.ttl_ms and request.value is not None:
+        return Expiring(request.value, now_us + request.ttl_ms * 1000)
+    return request.value
+
+
+def kind_of(request: Request, now_us: int) -> tuple[str, list[Any]]:
     """Return the kind of operation that a request asks for, and its arguments."""
     value = request.value
     match request.type:
         case "GET":
             return "get", []
         case "SET":
-            return "set", [value]
+            return "set", [to_store(request, now_us)]
         case "DELETE":
             return "delete", []
         case "CAS":
@@ -56,7 +65,7 @@ def operation_of(
     request: Request, batch: Batch, index: int, quorum: Quorum, default_id: int, deadline_us: int
 ) -> Operation:
     """Return the operation whose reply stands at `index` of the batch."""
-    kind, args = kind_of(request)
+    kind, args = kind_of(request, batch.now_us)
     assert request.key is not None
     key = request.key
 

@@ -92,7 +92,7 @@ class Link:
 
 def _heavy_parts(exceptions: list[Any]) -> Iterator[list[Any]]:
     """Take what is too heavy for one frame off the front of a frame's exceptions."""
-    weights = [len(value) if type(value) in (str, bytes) else 0 for value in exceptions[3::4]]
+    weights = [0 if isinstance(value, bool | None) else len(value) for value in exceptions[3::4]]
     left = sum(weights)
     while left > FRAME_BYTES_SOFT:
         size = count = 0

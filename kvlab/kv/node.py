@@ -43,6 +43,7 @@ from kvlab.wire.peer import HELLO, FrameError, Hello, parse_turn, records_of
 
 TICK_US = 100_000
 HEARTBEAT_TICKS = 3  # a peer hears from us at least so often
+EXPIRIES_MAX = 1000  # values that are let go of per tick; others read as absent until they are
 SILENCE_TICKS = 15  # a peer that was not heard for so long is taken for gone
 
 
@@ -66,7 +67,7 @@ class Node:
         self.receive = self.coordinator.receive
         self.receive_plain = self.coordinator.receive_plain
         self.serve_alone = self.coordinator.alone.serve
-        self._now_us = self.quorum.now_us = self.linear.proposer.now_us = now_us
+        self._set_time(now_us)
         if saved is not None:
             self._restore(saved, now_us)
 
@@ -184,7 +185,7 @@ class Node:
 
     def frame(self, link: Link, body: bytes, now_us: int) -> None:
         """A frame of a peer came. Raises FrameError if it is none."""
-        self._now_us = self.quorum.now_us = self.linear.proposer.now_us = now_us
+        self._set_time(now_us)
         _, epoch, clock, groups, ack, exceptions, controls = parse_turn(body)
         link.heard = True
         try:
@@ -210,7 +211,8 @@ class Node:
 
     def tick(self, now_us: int) -> None:
         """TICK_US went by (or more, if this node was held up)."""
-        self._now_us = self.quorum.now_us = self.linear.proposer.now_us = now_us
+        self._set_time(now_us)
+        self.state.table.expire(now_us, EXPIRIES_MAX)
         self.quorum.expire(now_us)
         self.linear.tick(now_us)
         self.membership.tick(now_us)
@@ -232,6 +234,10 @@ class Node:
         return [link.id for link in self.state.up.values() if link.misses >= SILENCE_TICKS]
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _set_time(self, now_us: int) -> None:
+        self._now_us = self.state.now_us = now_us
+        self.quorum.now_us = self.linear.proposer.now_us = now_us
 
     def _restore(self, saved: Saved, now_us: int) -> None:
         """Go on with the life that an earlier process began, if `settings.boot` names it."""

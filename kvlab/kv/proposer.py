@@ -34,6 +34,7 @@ from kvlab.kv.version import SKEW_MAX_US, microseconds
 from kvlab.storage.registers import EMPTY, WINDOW, Register
 from kvlab.wire.peer import is_version
 
+LOOKS = ("get", "ttl")  # kinds that change nothing
 EAGER_TRIES = 3  # that follow at once; later ones wait, or two proposers could duel for ever
 FORGOTTEN = Outcome("UNKNOWN", "it may have been done before, so long ago that nobody remembers")
 UNSURE = Outcome("UNKNOWN", "not enough replicas confirmed it in time")
@@ -60,7 +61,7 @@ class Operation:
     @property
     def may_have_happened(self) -> bool:
         """Whether nobody can say any more that it had no effect."""
-        return self.sent or (self.retry and self.kind != "get")
+        return self.sent or (self.retry and self.kind not in LOOKS)
 
     def conclude(self, outcome: Outcome) -> None:
         """End it, if it has not ended."""
@@ -97,7 +98,7 @@ class Round:
     @property
     def is_look(self) -> bool:
         """Whether nothing is to be changed."""
-        return all(one.kind == "get" for one in self.operations)
+        return all(one.kind in LOOKS for one in self.operations)
 
     def is_majority(self, members: Any) -> bool:
         """Whether these are enough of the replicas, and of the coming ones."""
@@ -233,7 +234,8 @@ class Proposer:
         register = self._agreed(one)
         if register is not None:
             for operation in one.operations:
-                operation.conclude(step(register, "get", [], None, 0)[1])
+                kind = operation.kind
+                operation.conclude(step(register, kind, [], None, 0, self.now_us)[1])
             self._close(one)
         elif not one.waits_for and one.is_majority(one.states):
             self._attempt(one, "prepare")  # what was seen must be chosen before it is told
@@ -258,7 +260,12 @@ class Proposer:
             outcome = self._done_before(operation, register, best)
             if outcome is None:
                 after, outcome = step(
-                    register, operation.kind, operation.args, operation.request, one.ballot
+                    register,
+                    operation.kind,
+                    operation.args,
+                    operation.request,
+                    one.ballot,
+                    self.now_us,
                 )
                 if after is not register:
                     register = after
@@ -280,7 +287,7 @@ class Proposer:
         """Return how an operation ended if it need not or must not be done any more."""
         if operation.kind == "touch":
             return DONE
-        if operation.kind == "get":
+        if operation.kind in LOOKS:
             return None
         found = recall(register, operation.request)
         if found is not None:

@@ -25,13 +25,14 @@ from kvlab.kv.repair import repair
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
 from kvlab.wire.peer import DELETE, READ, REFUSED, STALE, FrameError, encode_raw, is_version
+from kvlab.wire.value import live, stored
 
 FOLLOWUP_US = 500_000  # the time a delete's second round gets beyond the first
 RETRIES_MAX = 3  # how often a group is routed again after a replica knew a newer map: the hop limit
 HEAVY_VALUE_BYTES = 64 * 1024  # smaller values are not counted: a turn brings few megabytes of them
 HEAVY_GROUP_BYTES = 8 * 1024 * 1024  # a group of large values ends here, so that frames stay small
 OPEN_GROUPS_MAX = 20_000  # beyond it clients are told BUSY
-_SAID_TYPES = (str, bytes, bool, type(None))
+_SAID_TYPES = (str, bytes, bool, list, type(None))
 
 
 class Quorum:
@@ -106,7 +107,8 @@ class Quorum:
             pass
         elif value is DELETE:
             record = table.ranges[place].get(key)
-            if record is None or (record[1] is None and record[0] != version):
+            gone = record is None or live(record[1], self.now_us) is None
+            if record is None or (gone and record[0] != version):
                 group.missing = group.missing or {}
                 group.missing[len(group.owners)] = 1
             elif not table.put(place, key, version, None) and record[0] > version:
@@ -169,6 +171,7 @@ class Quorum:
         for gid, index, version, value in zip(each, each, each, each, strict=True):
             if type(index) is not int or not is_version(version) or type(value) not in _SAID_TYPES:
                 raise FrameError(f"a malformed exception of {link.id}")
+            told = stored(value) if type(value) is list else value
             group = self.open.get(gid)
             if group is None:
                 continue
@@ -180,7 +183,7 @@ class Quorum:
             elif not 0 <= index < len(group.owners):
                 raise FrameError(f"an exception of {link.id} for an operation that was not sent")
             else:
-                group.note(index, link.id, version, value)
+                group.note(index, link.id, version, told)
         return refused
 
     def _drop(self, group: Group, *, applied: bool) -> None:

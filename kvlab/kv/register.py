@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kvlab.kv.answer import MISSING
-from kvlab.storage.memory import Value
+from kvlab.storage.memory import Plain, Value
 from kvlab.storage.registers import WINDOW, Register, Remembered
 from kvlab.wire.limits import VALUE_LIMIT_BYTES
 from kvlab.wire.peer import FrameError, is_version
+from kvlab.wire.value import Expiring, live, stored
 
 _VALUES = (str, bytes, type(None))
 INTEGER_BITS = 64
@@ -45,13 +46,14 @@ ABSENT = Outcome("NOT_FOUND", MISSING)
 
 
 def step(
-    register: Register, kind: str, args: list[Any], request: Any, ballot: int
+    register: Register, kind: str, args: list[Any], request: Any, ballot: int, now_us: int
 ) -> tuple[Register, Outcome]:
     """Do one operation, to be proposed under a ballot; `request` is the id that tells it from others.
 
-    `kind` is one of KINDS and `args` are as many as it takes.
+    `kind` is one of KINDS and `args` are as many as it takes. What has expired by `now_us` is absent.
     """
-    value, outcome, changed = KINDS[kind][1](register.value, *args)
+    before = register.value if live(register.value, now_us) is not None else None
+    value, outcome, changed = KINDS[kind][1](before, *args)
     if not changed:
         return register, outcome
     window = (*register.window, _entry(request, ballot, outcome.value))
@@ -77,7 +79,23 @@ Step = tuple[Value | None, Outcome, bool]  # the value that follows, the outcome
 
 
 def _get(value: Value | None) -> Step:
-    return value, (ABSENT if value is None else Outcome(value=value)), False
+    return value, (ABSENT if value is None else Outcome(value=plain(value))), False
+
+
+def _ttl(value: Value | None) -> Step:
+    """Tell when the value ends, in Unix microseconds; 0: it stays."""
+    if value is None:
+        return value, ABSENT, False
+    return value, Outcome(value=value.at_us if isinstance(value, Expiring) else 0), False
+
+
+def _expire(value: Value | None, at_us: int) -> Step:
+    """Say when the value ends, 0: it stays; tell whether that is something new."""
+    if value is None:
+        return value, ABSENT, False
+    if not at_us:
+        return plain(value), Outcome(value=int(isinstance(value, Expiring))), True
+    return Expiring(plain(value), at_us), Outcome(value=1), True
 
 
 def _set(_: Value | None, new: Value) -> Step:
@@ -97,21 +115,21 @@ def _cas(value: Value | None, expected: Value | None, new: Value) -> Step:
 
 
 def _add(value: Value | None, by: int) -> Step:
-    number = 0 if value is None else as_number(value)
+    number = 0 if value is None else as_number(plain(value))
     if number is None:
         return value, Outcome("NOT_A_NUMBER", NOT_A_NUMBER), False
     total = number + by
     if not -(1 << INTEGER_BITS - 1) <= total < 1 << INTEGER_BITS - 1:
         return value, Outcome("NOT_A_NUMBER", TOO_FAR), False
-    return str(total), Outcome(value=total), True
+    return _like(value, str(total)), Outcome(value=total), True
 
 
 def _append(value: Value | None, more: Value) -> Step:
-    joined = more if value is None else _joined(value, more)
+    joined = plain(more) if value is None else _joined(plain(value), plain(more))
     size = len(as_bytes(joined) or b"")
     if size > VALUE_LIMIT_BYTES:
         return value, Outcome("TOO_LARGE", TOO_LARGE), False
-    return joined, Outcome(value=size), True
+    return _like(value, joined), Outcome(value=size), True
 
 
 def _replace(value: Value | None, new: Value) -> Step:
@@ -121,12 +139,12 @@ def _replace(value: Value | None, new: Value) -> Step:
 
 def _swap(value: Value | None, new: Value) -> Step:
     """Write, and tell what was there."""
-    return new, Outcome(value=value), True
+    return new, Outcome(value=None if value is None else plain(value)), True
 
 
 def _take(value: Value | None) -> Step:
     """Delete, and tell what was there."""
-    return (None, ABSENT, False) if value is None else (None, Outcome(value=value), True)
+    return (None, ABSENT, False) if value is None else (None, Outcome(value=plain(value)), True)
 
 
 KINDS: dict[str, tuple[int, Callable[..., Step]]] = {
@@ -139,6 +157,8 @@ KINDS: dict[str, tuple[int, Callable[..., Step]]] = {
     "replace": (1, _replace),
     "swap": (1, _swap),
     "take": (0, _take),
+    "ttl": (0, _ttl),
+    "expire": (1, _expire),
 }
 """How many arguments each kind has, and what it does."""
 
@@ -147,14 +167,29 @@ def fits(kind: str, args: list[Any]) -> bool:
     """Whether these are arguments of an operation of this kind."""
     if kind not in KINDS or len(args) != KINDS[kind][0]:
         return False
-    if kind == "add":
+    if kind in ("add", "expire"):
         return type(args[0]) is int
     if kind == "cas" and args[0] is None:
         args = args[1:]
-    return all(type(arg) in (str, bytes) for arg in args)
+    return all(type(arg) in (str, bytes, Expiring) for arg in args)
 
 
-def as_number(value: Value) -> int | None:
+def args_of(args: list[Any]) -> list[Any]:
+    """Return arguments from what msgpack made of them; ValueError for values that are none."""
+    return [arg if type(arg) is int else stored(arg) for arg in args]
+
+
+def plain(value: Value) -> Plain:
+    """Return a value without its end."""
+    return value.value if isinstance(value, Expiring) else value
+
+
+def _like(value: Value | None, new: Plain) -> Value:
+    """Return a new value that ends when the one before it did."""
+    return Expiring(new, value.at_us) if isinstance(value, Expiring) else new
+
+
+def as_number(value: Plain) -> int | None:
     """Return the whole number that a value is the text of, or None."""
     if len(value) > INTEGER_DIGITS_MAX:
         return None
@@ -168,10 +203,13 @@ def as_number(value: Value) -> int | None:
 
 def as_bytes(value: Value | None) -> bytes | None:
     """Return a value as bytes, whichever protocol wrote it."""
-    return value.encode() if isinstance(value, str) else value
+    if value is None:
+        return None
+    bare = plain(value)
+    return bare.encode() if isinstance(bare, str) else bare
 
 
-def _joined(value: Value, more: Value) -> Value:
+def _joined(value: Plain, more: Plain) -> Plain:
     if isinstance(value, str) and isinstance(more, str):
         return value + more
     joined = (as_bytes(value) or b"") + (as_bytes(more) or b"")
@@ -185,7 +223,7 @@ def register_of(ballot: int, body: Any) -> Register:
     """Return a register from a ballot and the rest as a list; FrameError if it is none."""
     match body:
         case [value, int(changes), forgot, list() | tuple() as window] if (
-            type(value) in _VALUES and changes >= 0 and is_version(forgot) and len(window) <= WINDOW
+            changes >= 0 and is_version(forgot) and len(window) <= WINDOW
         ):
             pass
         case _:
@@ -196,4 +234,4 @@ def register_of(ballot: int, body: Any) -> Register:
                 pass
             case _:
                 raise FrameError("a window holds the ids of requests with what they told")
-    return Register(ballot, value, changes, forgot, tuple(map(tuple, window)))
+    return Register(ballot, stored(value), changes, forgot, tuple(map(tuple, window)))

@@ -27,6 +27,7 @@ from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
 from kvlab.wire.peer import READ, REFUSED, STALE, FrameError, is_version
+from kvlab.wire.value import live, stored
 
 
 def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> None:
@@ -75,13 +76,14 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
         elif value is True:  # delete
             record = ranges[index].get(key)
             # Also when this very delete was here before: asked twice, it succeeded twice.
-            if record is None or (record[1] is None and record[0] != version):
+            gone = record is None or live(record[1], state.now_us) is None
+            if record is None or (gone and record[0] != version):
                 exceptions += (gid, number, record[0] if record is not None else 0, None)
             elif not put(index, key, version, None) and record[0] > version:
                 exceptions += (gid, number, record[0], READ)
-        elif type(value) is not str and value is not None and type(value) is not bytes:
-            raise FrameError(f"a value of {link.id} that is neither text nor bytes")
-        elif not put(index, key, version, value):
-            held = ranges[index][key][0]
-            if held > version:
-                exceptions += (gid, number, held, None)
+        else:
+            is_plain = type(value) is str or value is None or type(value) is bytes
+            if not put(index, key, version, value if is_plain else stored(value)):
+                held = ranges[index][key][0]
+                if held > version:
+                    exceptions += (gid, number, held, None)

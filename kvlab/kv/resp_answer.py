@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 from kvlab.kv.answer import LIGHT_BYTES_MAX, Batch
-from kvlab.storage.memory import Value
+from kvlab.storage.memory import Plain, Value
 from kvlab.wire.json_lines import Reply
 from kvlab.wire.resp_encode import NULL, OK, array, bulk, error, integer, simple
+from kvlab.wire.value import Expiring, live
 
 SEVERAL_BYTES_MAX = 16 * 1024 * 1024  # of values in the reply to one command
 
@@ -27,8 +28,8 @@ class RespBatch(Batch):
 
     __slots__ = ("protocol",)
 
-    def __init__(self, conn: Any, protocol: int) -> None:
-        super().__init__(conn, "", camel=False)
+    def __init__(self, conn: Any, protocol: int, now_us: int) -> None:
+        super().__init__(conn, "", now_us, camel=False)
         self.replies: list[Any] = []  # bytes, or the Several whose operation has this place
         self.protocol = protocol
 
@@ -53,14 +54,16 @@ class RespBatch(Batch):
     def answer(self, index: int, key: str, value: Value | None) -> None:  # noqa: ARG002
         """Take the answer of a read, or None: there is no such key. It may come again, newer."""
         reply = self.replies[index]
+        plain = live(value, self.now_us)
         if not isinstance(reply, bytes):
-            reply.take(index - reply.first, value)
+            at_us = value.at_us if type(value) is Expiring else 0
+            reply.take(index - reply.first, plain, at_us)
             self.heavy_bytes += reply.take_weight()
             return
-        if value is None:
+        if plain is None:
             self.replies[index] = NULL[self.protocol]
             return
-        data = as_bytes(value)
+        data = as_bytes(plain)
         if len(data) > LIGHT_BYTES_MAX:
             self.heavy_bytes += len(data)
         self.replies[index] = bulk(data)
@@ -94,8 +97,8 @@ class Several:
     changes = False
     """Whether the command writes."""
 
-    def take(self, place: int, value: Value | None) -> None:
-        """Keep what was found at one key."""
+    def take(self, place: int, value: Plain | None, at_us: int) -> None:  # noqa: ARG002
+        """Keep what was found at one key, and when it ends (0: it stays)."""
         self.outcomes[place] = value is not None
 
     def take_weight(self) -> int:
@@ -141,7 +144,7 @@ class Values(Several):
         self._bytes = 0
         self._new = 0
 
-    def take(self, place: int, value: Value | None) -> None:
+    def take(self, place: int, value: Plain | None, at_us: int) -> None:  # noqa: ARG002
         """Keep a value, unless all together are too many bytes for one reply."""
         before = self.outcomes[place]
         data = None if value is None else as_bytes(value)
@@ -201,7 +204,7 @@ class Length(Several):
 
     start = 0
 
-    def take(self, place: int, value: Value | None) -> None:
+    def take(self, place: int, value: Plain | None, at_us: int) -> None:  # noqa: ARG002
         """Keep the number of bytes."""
         self.outcomes[place] = 0 if value is None else len(as_bytes(value))
 
@@ -218,17 +221,39 @@ class Kind(Several):
         return simple("string" if self.outcomes[0] else "none")
 
 
+class Remaining(Several):
+    """TTL and its kin: for how long a value stays, or until when; -1: for ever, -2: it is not there."""
+
+    start = -2
+
+    def __init__(self, unit_us: int, since_us: int) -> None:
+        super().__init__(1)
+        self._unit_us = unit_us
+        self._since_us = since_us
+
+    def take(self, place: int, value: Plain | None, at_us: int) -> None:
+        """Keep when it ends."""
+        self.outcomes[place] = -2 if value is None else at_us or -1
+
+    def reply(self, protocol: int) -> bytes:  # noqa: ARG002
+        """Return the number of units, rounded as Redis does."""
+        at_us = self.outcomes[0]
+        if at_us < 0:
+            return integer(at_us)
+        return integer((at_us - self._since_us + self._unit_us // 2) // self._unit_us)
+
+
 def failure(code: str, sentence: str) -> bytes:
     """Return an error of the store: its code is the first word."""
     return error(f"{code} {sentence}")
 
 
-def as_bytes(value: Value) -> bytes:
+def as_bytes(value: Plain) -> bytes:
     """Return a value as it was written, by whichever protocol."""
     return value.encode() if isinstance(value, str) else value
 
 
-def as_stored(value: bytes) -> Value:
+def as_stored(value: bytes) -> Plain:
     """Return a value as the table keeps it: text where it is UTF-8, so that JSON shows it."""
     try:
         return value.decode()

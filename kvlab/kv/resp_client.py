@@ -26,6 +26,7 @@ from kvlab.ring.slot import slot_of
 from kvlab.wire.limits import KEY_LIMIT_BYTES, VALUE_LIMIT_BYTES
 from kvlab.wire.resp import RespError, RespReader
 from kvlab.wire.resp_encode import NULL, OK, error
+from kvlab.wire.value import live
 
 
 class RespClient:
@@ -76,7 +77,7 @@ class RespClient:
         """
         state = self.node.state
         state.requests += len(items)
-        batch = RespBatch(conn, self.protocol)
+        batch = RespBatch(conn, self.protocol, now_us)
         self.turn = False
         if isinstance(items[0], RespError):
             state.counters["bad_requests"] += 1
@@ -117,7 +118,7 @@ class RespClient:
                     slot = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
                     index = slot >> shift
                     record = ranges[index].get(key)
-                    value = None if record is None else record[1]
+                    value = None if record is None else live(record[1], now_us)
                     if count == 2:
                         if value is None:
                             add(null)

@@ -40,12 +40,15 @@ from kvlab.kv.resp_connection import (
     reset,
     select,
 )
-from kvlab.kv.resp_refused import CONDITIONAL, SET_OPTIONS, refusal
+from kvlab.kv.resp_expiry import MS_US, SECOND_US, expire, persist, remaining, set_options, setex
+from kvlab.kv.resp_refused import CONDITIONAL, refusal
 from kvlab.kv.resp_server import config, dbsize, info, time_
 from kvlab.kv.resp_words import shown, wrong_count
+from kvlab.storage.memory import Value
 from kvlab.wire.limits import KEY_LIMIT_BYTES, VALUE_LIMIT_BYTES
 from kvlab.wire.peer import DELETE, READ
 from kvlab.wire.resp_encode import NULL, OK, encode, error, integer
+from kvlab.wire.value import Expiring
 
 if TYPE_CHECKING:
     from kvlab.kv.resp_client import RespClient
@@ -119,17 +122,24 @@ def _get(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -
 
 
 def _set(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
-    if client.db == resp_linear.DB:
-        if problem := _problem(client, args[1:2], args[2:3]):
-            return problem
-        return resp_linear.set_(client, batch, args, now_us)
-    for option in args[3:]:
-        why = SET_OPTIONS.get(option.upper())
-        return error(f"ERR SET {shown(option.upper())}: {why}" if why else "ERR syntax error")
     if problem := _problem(client, args[1:2], args[2:3]):
         return problem
+    value: Value = as_stored(args[2])
+    condition = b""
+    if len(args) > 3:
+        options = set_options(args[3:], now_us)
+        if isinstance(options, bytes):
+            return options
+        condition, at_us = options
+        if at_us:
+            value = Expiring(as_stored(args[2]), at_us)
+    if client.db == resp_linear.DB:
+        resp_linear.set_(client, batch, args[1], value, condition, now_us)
+        return None
+    if condition:
+        return error(f"ERR SET {condition.decode()}: {CONDITIONAL}")
     batch.replies.append(OK)
-    client.node.coordinator.operate(batch, args[1], as_stored(args[2]), now_us)
+    client.node.coordinator.operate(batch, args[1], value, now_us)
     return None
 
 
@@ -170,6 +180,17 @@ def _operate(client: RespClient, batch: RespBatch, key: bytes, value: Any, now_u
         resp_linear.operate(client, batch, key, value, now_us)
     else:
         client.node.coordinator.operate(batch, key, value, now_us)
+
+
+def _checked(run_it: Handler) -> Handler:
+    """Return the handler of a command with a key and, at its end, a value."""
+
+    def handler(
+        client: RespClient, batch: RespBatch, args: list[bytes], now_us: int
+    ) -> bytes | None:
+        return _problem(client, args[1:2], args[3:4]) or run_it(client, batch, args, now_us)
+
+    return handler
 
 
 def _linear(run_it: Handler) -> Handler:
@@ -269,6 +290,19 @@ COMMANDS: dict[bytes, Command] = {
     b"MSET": Command(_mset, -3, "write denyoom", 1, -1, 2),
     b"STRLEN": Command(_each_key(Length, READ), 2, "readonly fast", 1, 1, 1),
     b"TYPE": Command(_each_key(Kind, READ), 2, "readonly fast", 1, 1, 1),
+    b"SETEX": Command(_checked(setex(SECOND_US)), 4, "write denyoom", 1, 1, 1),
+    b"PSETEX": Command(_checked(setex(MS_US)), 4, "write denyoom", 1, 1, 1),
+    b"TTL": Command(_checked(remaining(SECOND_US)), 2, "readonly fast", 1, 1, 1),
+    b"PTTL": Command(_checked(remaining(MS_US)), 2, "readonly fast", 1, 1, 1),
+    b"EXPIRETIME": Command(
+        _checked(remaining(SECOND_US, absolute=True)), 2, "readonly fast", 1, 1, 1
+    ),
+    b"PEXPIRETIME": Command(_checked(remaining(MS_US, absolute=True)), 2, "readonly fast", 1, 1, 1),
+    b"EXPIRE": Command(_linear(expire(SECOND_US)), 3, "write fast", 1, 1, 1),
+    b"PEXPIRE": Command(_linear(expire(MS_US)), 3, "write fast", 1, 1, 1),
+    b"EXPIREAT": Command(_linear(expire(SECOND_US, absolute=True)), 3, "write fast", 1, 1, 1),
+    b"PEXPIREAT": Command(_linear(expire(MS_US, absolute=True)), 3, "write fast", 1, 1, 1),
+    b"PERSIST": Command(_linear(persist), 2, "write fast", 1, 1, 1),
     b"SETNX": Command(_linear(resp_linear.setnx), 3, "write denyoom fast", 1, 1, 1),
     b"GETSET": Command(_linear(resp_linear.getset), 3, "write denyoom fast", 1, 1, 1),
     b"GETDEL": Command(_linear(resp_linear.getdel), 2, "write fast", 1, 1, 1),

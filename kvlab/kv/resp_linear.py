@@ -13,8 +13,6 @@ from kvlab.kv.answer import LIGHT_BYTES_MAX
 from kvlab.kv.proposer import Operation
 from kvlab.kv.register import INTEGER_DIGITS_MAX, Outcome
 from kvlab.kv.resp_answer import RespBatch, as_bytes, as_stored, failure
-from kvlab.kv.resp_refused import SET_OPTIONS
-from kvlab.kv.resp_words import shown
 from kvlab.wire.peer import DELETE, READ
 from kvlab.wire.resp_encode import NULL, OK, bulk, error, integer
 
@@ -99,7 +97,8 @@ def _reply(outcome: Outcome, tell: Tell, protocol: int) -> bytes:
     return failure(outcome.code, outcome.error)
 
 
-def _ok_or_null(outcome: Outcome, protocol: int) -> bytes:
+def ok_or_null(outcome: Outcome, protocol: int) -> bytes:
+    """Acknowledge a write, or say that its condition did not hold."""
     return NULL[protocol] if outcome.code else OK
 
 
@@ -118,26 +117,18 @@ def _value_or_null(outcome: Outcome, protocol: int) -> bytes:
 # What follows is called when the arguments' number and sizes are known to be right.
 
 
-def set_(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
+def set_(
+    client: RespClient, batch: RespBatch, key: bytes, value: Any, condition: bytes, now_us: int
+) -> None:
     """SET key value [NX | XX | GET]."""
-    options = dict.fromkeys(option.upper() for option in args[3:])
-    for option in options:
-        if option in (b"NX", b"XX", b"GET"):
-            continue
-        why = SET_OPTIONS.get(option)
-        return error(f"ERR SET {shown(option)}: {why}" if why else "ERR syntax error")
-    if len(options) > 1:
-        return error("ERR SET takes one of NX, XX and GET here")
-    value = as_stored(args[2])
     ways: dict[bytes, tuple[str, list[Any], Tell]] = {
-        b"": ("set", [value], _ok_or_null),
-        b"NX": ("cas", [None, value], _ok_or_null),
-        b"XX": ("replace", [value], _ok_or_null),
+        b"": ("set", [value], ok_or_null),
+        b"NX": ("cas", [None, value], ok_or_null),
+        b"XX": ("replace", [value], ok_or_null),
         b"GET": ("swap", [value], _value_or_null),
     }
-    kind, given, tell = ways[next(iter(options), b"")]
-    submit(client, batch, args[1], kind, given, tell, now_us)
-    return None
+    kind, args, tell = ways[condition]
+    submit(client, batch, key, kind, args, tell, now_us)
 
 
 def get(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> None:

@@ -14,7 +14,7 @@ CONDITIONAL = (
     "SELECT 1 goes to the linear namespace, which can"
 )
 ATOMIC = "it changes several keys or parts of a value in one step; use commands of one key"
-EXPIRY = "keys do not expire in this version; use SET and DEL"
+EXPIRY = "an end is said when a value is written (SET EX, PX), or by EXPIRE after SELECT 1"
 TRANSACTION = (
     "there are no transactions; send the commands one by one or in a pipeline without MULTI "
     "(redis-py: pipeline(transaction=False))"
@@ -32,8 +32,7 @@ QUORUM = (
 
 _GROUPS = {
     ATOMIC: "INCRBYFLOAT MSETNX SETRANGE SETBIT BITFIELD RENAME RENAMENX COPY MSETEX DELEX",
-    EXPIRY: "EXPIRE PEXPIRE EXPIREAT PEXPIREAT EXPIRETIME PEXPIRETIME TTL PTTL PERSIST SETEX PSETEX"
-    " GETEX",
+    EXPIRY: "GETEX",
     TRANSACTION: "MULTI EXEC DISCARD WATCH UNWATCH",
     SCRIPT: "EVAL EVAL_RO EVALSHA EVALSHA_RO SCRIPT FCALL FCALL_RO FUNCTION",
     MESSAGES: "SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE PUBLISH"
@@ -50,8 +49,10 @@ _GROUPS = {
 }
 REFUSED = {name.encode(): why for why, names in _GROUPS.items() for name in names.split()}
 
-SET_OPTIONS = dict.fromkeys((b"EX", b"PX", b"EXAT", b"PXAT", b"KEEPTTL"), EXPIRY) | dict.fromkeys(
-    (b"NX", b"XX", b"GET", b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"), CONDITIONAL
+SET_OPTIONS = (
+    {b"KEEPTTL": EXPIRY}
+    | dict.fromkeys((b"NX", b"XX", b"GET"), "SET takes one condition")
+    | dict.fromkeys((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"), "SET takes NX, XX or GET")
 )
 
 

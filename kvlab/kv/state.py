@@ -74,6 +74,7 @@ class State:
     left: bool = False  # this member left for good
     is_open: bool = False  # clients' requests are taken: there are routes, and it is not ending
     ending: bool = False  # this process is about to end: it takes no requests any more
+    now_us: int = 0  # of the last frame or tick: never ahead of time
     refusal: str = ""  # why this node takes no writes, or ""
     doubtful: frozenset[bytes] = frozenset()  # keys whose last value the disk may never have
     rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py

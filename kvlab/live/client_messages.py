@@ -27,6 +27,7 @@ _EXTRAS = frozenset(
         "by",
         "retry",
         "timestamp",
+        "ttl_ms",
     }
 )
 _VALUED = ("SET", "CAS", "SETNX", "APPEND")  # whose value may be empty
@@ -90,6 +91,7 @@ def _encode_one(request: Request) -> bytes:
         by=request.by,
         retry=request.retry,
         timestamp=request.timestamp or "",
+        ttl_ms=request.ttl_ms,
     )
 
 

@@ -73,10 +73,10 @@ class RespClient:
         """Delete the key and say whether it existed; raise DefiniteError or UncertainError."""
         return deleted_of(self.request("DELETE", key), key)
 
-    def request(self, kind: str, key: str = "", value: str = "", **_extras: object) -> Reply:
+    def request(self, kind: str, key: str = "", value: str = "", **extras: object) -> Reply:
         """Send one request and return its reply in the shape of the JSON protocol.
 
-        Raises DefiniteError or UncertainError if no reply came. Extras mean nothing in RESP.
+        Raises DefiniteError or UncertainError if no reply came. Of the extras, RESP knows `ttl_ms`.
         """
         command = _COMMANDS.get(kind.upper())
         if command is None:
@@ -86,6 +86,8 @@ class RespClient:
             words.append(key.encode())
         if kind.upper() == "SET":
             words.append(value.encode())
+            if extras.get("ttl_ms"):
+                words += [b"PX", str(extras["ttl_ms"]).encode()]
         tries = len(self._route.addresses) if is_read_only(kind) else 1
         while True:
             link = self._connected()

@@ -13,7 +13,7 @@ from kvlab.sim.stress import MS_US, START_US
 from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 
 TIME_US = 8 * SECOND_US
-FAULTS = 10
+FAULTS = 9
 KINDS = ("kill", "pause", "partition", "apart", "half", "half", "slow", "reset")
 LATE_US = 300 * MS_US
 

@@ -45,7 +45,7 @@ def reads_at_home(original: Any) -> Any:
             return
         best = max(one.states.values(), key=lambda each: each.ballot)
         for operation in one.operations:
-            operation.conclude(step(best, "get", [], None, 0)[1])
+            operation.conclude(step(best, "get", [], None, 0, proposer.now_us)[1])
         proposer._close(one)  # noqa: SLF001
 
     return look

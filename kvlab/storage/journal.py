@@ -19,6 +19,7 @@ from typing import Any
 
 from kvlab.storage.memory import Table
 from kvlab.storage.registers import Register, Registers
+from kvlab.wire.value import stored
 
 RECORDS = 0
 DROP = 1
@@ -109,12 +110,12 @@ class Saved:
         put, range_of = self.table.put, self._range_of
         each = iter(flat)
         for key, version, value in zip(each, each, each, strict=True):
-            put(range_of(key), key, version, value)
+            put(range_of(key), key, version, stored(value))
             self.version = max(self.version, version)
 
     def _register(self, key: bytes, ballot: int, *body: Any) -> None:
         value, changes, forgot, window = body
-        register = Register(ballot, value, changes, forgot, tuple(map(tuple, window)))
+        register = Register(ballot, stored(value), changes, forgot, tuple(map(tuple, window)))
         self.registers.accept(self._range_of(key), key, register)
         self.version = max(self.version, ballot)
 

@@ -15,15 +15,19 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
+
+from kvlab.wire.value import Expiring
 
 if TYPE_CHECKING:
     from kvlab.storage.journal import Journal
 
 # A record: (version, value, prepared); the value is None in a tombstone. Values are text, or bytes
-# where they are not UTF-8. `prepared` belongs to whoever serves reads: a reply made once and kept as
-# long as the value stays, or None.
-Value = str | bytes
+# where they are not UTF-8, or one of these with its end. `prepared` belongs to whoever serves reads: a
+# reply made once and kept as long as the value stays, or None.
+Plain = str | bytes
+Value = Plain | Expiring
 Record = tuple[int, Value | None, bytes | None]
 
 # An odd number near 2**64 over the golden ratio: spreads versions, which are times and so alike, over
@@ -40,7 +44,7 @@ def spread(version: int) -> int:
 class Table:
     """Records of `range_count` ranges."""
 
-    __slots__ = ("_digests", "journal", "keys", "ranges", "sizes")
+    __slots__ = ("_digests", "_ends", "journal", "keys", "ranges", "sizes")
 
     def __init__(self, range_count: int) -> None:
         self.journal: Journal | None = None  # of a node that keeps its data on disk
@@ -49,6 +53,7 @@ class Table:
         self.keys = [0] * range_count
         self.sizes = [0] * range_count
         self._digests: list[int | None] = [0] * range_count  # None: to be computed when asked for
+        self._ends: list[tuple[int, int, bytes]] = []  # a heap of (when, range, key)
 
     def put(self, index: int, key: bytes, version: int, value: Value | None) -> bool:
         """Apply one write to range `index`; False if the table held that version or a newer one."""
@@ -72,6 +77,8 @@ class Table:
             else:
                 self.sizes[index] += len(value) - len(before)
         records[key] = (version, value, None)
+        if type(value) is Expiring:
+            heappush(self._ends, (value.at_us, index, key))
         if self.journal is not None:
             self.journal.records += (key, version, value)
         digest = self._digests[index]
@@ -80,6 +87,22 @@ class Table:
                 digest ^= old[0] * _SPREAD & _MASK
             self._digests[index] = digest ^ (version * _SPREAD & _MASK)
         return True
+
+    def expire(self, now_us: int, most: int) -> None:
+        """Make tombstones of up to `most` values that have expired, each of its own version.
+
+        Nothing is journaled, as they will have expired in the next life too.
+        """
+        ends = self._ends
+        while ends and ends[0][0] <= now_us and most > 0:
+            most -= 1
+            _, index, key = heappop(ends)
+            record = self.ranges[index].get(key)
+            if record is None or type(record[1]) is not Expiring or record[1].at_us > now_us:
+                continue  # another value is there by now, or none
+            self.keys[index] -= 1
+            self.sizes[index] -= len(key) + len(record[1])
+            self.ranges[index][key] = (record[0], None, None)
 
     def digest(self, index: int) -> int:
         """Return 64 bits that differ where the versions held in a range do, but for bad luck.

@@ -59,6 +59,7 @@ class _Wanted(msgspec.Struct, gc=False, omit_defaults=True):
     by: int = 1
     retry: bool = False
     timestamp: str = ""
+    ttl_ms: int = 0
 
 
 def encode_replies(replies: Sequence[Reply], camel: bool = False) -> bytes:
@@ -126,6 +127,7 @@ def encode_request(
     by: int = 1,
     retry: bool = False,
     timestamp: str = "",
+    ttl_ms: int = 0,
 ) -> bytes:
     """Write one request as a client sends it: a compact document and a newline.
 
@@ -133,7 +135,7 @@ def encode_request(
     """
     wanted = _Wanted(
         *(verb, key, value, ns, r, w, level, timeout_ms, req_id, meta),
-        *(expected, by, retry, timestamp),
+        *(expected, by, retry, timestamp, ttl_ms),
     )
     return _encode(wanted) + b"\n"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, ca
 
 import msgspec
 
-from kvlab.wire.limits import COPIES_LIMIT, TIMEOUT_LIMIT_MS
+from kvlab.wire.limits import COPIES_LIMIT, TIMEOUT_LIMIT_MS, TTL_LIMIT_MS
 
 if TYPE_CHECKING:
     Verb = str  # the slow path lets any verb through; the node answers "Invalid request type"
@@ -43,6 +43,7 @@ else:
 
 Copies = Annotated[int, msgspec.Meta(ge=0, le=COPIES_LIMIT)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_LIMIT_MS)]
+TimeToLive = Annotated[int, msgspec.Meta(ge=0, le=TTL_LIMIT_MS)]
 RequestId = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -64,6 +65,7 @@ CAMEL_NAMES = {
     "expected": "Expected",
     "by": "By",
     "retry": "Retry",
+    "ttl_ms": "TtlMs",
     "code": "Code",
     "node": "Node",
     "version": "Version",
@@ -97,6 +99,7 @@ class Request(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     expected: str | None = None
     by: int = 1
     retry: bool = False
+    ttl_ms: TimeToLive = 0
 
 
 class PlainRequest(msgspec.Struct, gc=False, forbid_unknown_fields=True):

@@ -22,8 +22,9 @@ from kvlab.wire.json_messages import (
     Reply,
     Request,
     RequestId,
+    TimeToLive,
 )
-from kvlab.wire.limits import COPIES_LIMIT, FIELDS_LIMIT, TIMEOUT_LIMIT_MS
+from kvlab.wire.limits import COPIES_LIMIT, FIELDS_LIMIT, TIMEOUT_LIMIT_MS, TTL_LIMIT_MS
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
@@ -59,6 +60,7 @@ _REQUEST_FIELDS = {
     "expected": ("expected", _TEXT),
     "by": ("by", _field(int, "a whole number")),
     "retry": ("retry", _field(bool, "true or false")),
+    "ttlms": ("ttl_ms", _field(TimeToLive, f"milliseconds from 0 to {TTL_LIMIT_MS}")),
 }
 _SIX = ("type", "key", "value", "timestamp", "status", "error")
 _REPLY_FIELDS = {

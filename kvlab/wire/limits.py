@@ -26,6 +26,10 @@ TIMEOUT_LIMIT_MS = 3_600_000
 """The longest `timeout_ms` that a request may ask for: one hour."""
 
 
+TTL_LIMIT_MS = 100 * 366 * 86_400_000
+"""The longest time that a value may live after which it ends by itself: a hundred years."""
+
+
 class Limits(msgspec.Struct, frozen=True):
     """The bounds of one reader. Tests make them small; a node keeps the defaults."""
 

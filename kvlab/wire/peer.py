@@ -28,6 +28,7 @@ from typing import Annotated, Any
 import msgspec
 
 from kvlab.errors import InfraError
+from kvlab.wire.value import stored
 
 MAGIC = b"\xf3KVL1"
 HELLO = 1
@@ -49,7 +50,6 @@ INT_MAX = 2**63 - 1  # epochs, versions, lives: what a signed word holds
 # Text that is not UTF-8 is a ValueError, nesting beyond all reason a RecursionError.
 _UNDECODABLE = (ValueError, RecursionError)
 _PART_TYPES = [int, int, int, list, int, list, list]
-_VALUE_TYPES = (str, bytes, type(None))
 
 _encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.Decoder().decode
@@ -132,15 +132,18 @@ def parse_turn(body: bytes) -> list[Any]:
     return frame
 
 
-def records_of(flat: list[Any]) -> Iterator[tuple[bytes, int, str | bytes | None]]:
+def records_of(flat: list[Any]) -> Iterator[tuple[bytes, int, Any]]:
     """Yield (key, version, value) of a flat list; raises FrameError at what cannot be a record."""
     if len(flat) % 3:
         raise FrameError("a list of records that ends in the middle of one")
     each = iter(flat)
     for key, version, value in zip(each, each, each, strict=True):
-        if type(key) is not bytes or not is_version(version) or type(value) not in _VALUE_TYPES:
+        if type(key) is not bytes or not is_version(version):
             raise FrameError("a record is a key, a version and a value")
-        yield key, version, value
+        try:
+            yield key, version, stored(value)
+        except ValueError as error:
+            raise FrameError(f"a record without a value: {error}") from error
 
 
 def is_version(number: Any) -> bool:

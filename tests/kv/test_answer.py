@@ -36,7 +36,7 @@ def _play(batch: Batch, kind: str, key: str, value: str | bytes) -> None:
 
 @given(outcomes, st.booleans())
 def test_every_reply_is_at_its_place_whatever_became_of_it(some, camel):
-    batch = Batch(None, STAMP, camel=camel)
+    batch = Batch(None, STAMP, 0, camel=camel)
     for kind, key, value in some:
         _play(batch, kind, key, value)
 
@@ -60,7 +60,7 @@ def test_every_reply_is_at_its_place_whatever_became_of_it(some, camel):
 
 @given(st.lists(st.integers(0, 3 * LIGHT_BYTES_MAX), max_size=6))
 def test_a_batch_knows_what_its_large_values_weigh(sizes):
-    batch = Batch(None, STAMP, camel=False)
+    batch = Batch(None, STAMP, 0, camel=False)
     for index, size in enumerate(sizes):
         batch.replies.append(b"")
         batch.answer(index, "k", "v" * size)

@@ -174,7 +174,7 @@ def test_whoever_still_waits_for_a_reply_when_a_sync_fails_is_cut_too() -> None:
     kept = Kept()
     work, failure = kept.fail_to_sync("a")
     kept.keeper.say("b", b"an acknowledgement")
-    kept.node.quorum.finished.append(Batch(SimpleNamespace(conn="c"), "", camel=False))
+    kept.node.quorum.finished.append(Batch(SimpleNamespace(conn="c"), "", 0, camel=False))
 
     assert kept.keeper.work_done(work, failure) == []
 

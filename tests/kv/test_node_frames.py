@@ -58,13 +58,28 @@ controls = (
     st.builds(lambda name, rest: [name, *rest], names, st.lists(values, max_size=4))
     | st.builds(lambda wish, hops: ["join", wish, hops], wishes, st.integers(-5, 5))
     | st.builds(
-        lambda kind, one, records, more: [kind, one, records, more],
+        lambda kind, one, ns, records, more: [kind, one, ns, records, more],
         st.sampled_from(["chunk", "records"]),
         st.integers(0, 40),
+        st.integers(0, 1),
         st.lists(scalars, max_size=6),
         st.booleans() | st.integers(-3, 5),
     )
     | st.builds(lambda records: ["put", records], st.lists(scalars, max_size=6))
+    | st.builds(
+        lambda what, key, number, rest: ["register", what, 1, 5, key, number, *rest],
+        st.sampled_from(["query", "prepare", "accept", "ask"]),
+        st.sampled_from([b"a", b"b"]) | scalars,
+        st.integers(-1, 2**63),
+        st.lists(scalars | st.just([]) | st.just([["id", 1, True, None]]), max_size=4),
+    )
+    | st.builds(
+        lambda what, rest: [what, *rest],
+        st.sampled_from(["answer", "do", "did"]),
+        st.lists(
+            scalars | st.just([]) | st.sampled_from(["get", "set", "state", "no"]), max_size=9
+        ),
+    )
 )
 records = st.tuples(
     st.sampled_from([b"a", b"b", b"c"]), st.integers(-1, 2**63), st.text(max_size=3) | scalars

@@ -45,8 +45,10 @@ def test_a_pipeline_is_done_in_its_order(talk: Talk) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("SET k v NX XX", "ERR SET takes one of"),
-        ("SET k v EX 5", "ERR SET EX: keys do not expire"),
+        ("SET k v NX XX", "ERR SET XX: SET takes one condition"),
+        ("SET k v EX 0", "ERR invalid expire time in 'set' command"),
+        ("SET k v KEEPTTL", "ERR SET KEEPTTL: an end is said when"),
+        ("EXPIRE k soon", "ERR value is not an integer"),
         ("SET k v FLY", "ERR syntax error"),
         ("INCRBY k 1.5", "ERR value is not an integer"),
         ("INCRBY k 9223372036854775808", "ERR value is not an integer"),

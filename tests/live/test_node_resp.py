@@ -71,7 +71,7 @@ def test_what_is_refused_raises(node: NodeProcess) -> None:
         for call in (
             lambda: client.incr("k"),
             lambda: client.set("k", "2", nx=True),
-            lambda: client.set("k", "2", ex=1),
+            lambda: client.set("k", "2", keepttl=True),
             lambda: client.expire("k", 1),
             lambda: client.eval("return 1", 0),
             lambda: client.pipeline().set("k", "2").execute(),
