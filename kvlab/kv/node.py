@@ -34,6 +34,7 @@ from kvlab.kv.link import Link
 from kvlab.kv.membership import Membership
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.replica import apply_groups
+from kvlab.kv.scan import Scans
 from kvlab.kv.state import Settings, State
 from kvlab.kv.transfer import Transfers
 from kvlab.kv.version import STEP
@@ -57,6 +58,7 @@ class Node:
             saved.table.journal = saved.registers.journal = Journal()
         self.quorum = Quorum(self.state)
         self.linear = Linear(self.state)
+        self.scans = Scans(self.state)
         self.transfers = Transfers(self.state, self.linear)
         self.exchange = Exchange(self.state, self.transfers)
         self.membership = Membership(self.state, self._map_changed)
@@ -176,6 +178,7 @@ class Node:
         state.rebuild()
         self.quorum.lost(link)
         self.linear.on_link_down(link)
+        self.scans.on_link_down(link)
         self.transfers.on_link_down(link)
         self.exchange.on_link_down(link)
 
@@ -215,6 +218,7 @@ class Node:
         self.state.table.expire(now_us, EXPIRIES_MAX)
         self.quorum.expire(now_us)
         self.linear.tick(now_us)
+        self.scans.tick(now_us)
         self.membership.tick(now_us)
         self.transfers.advance()
         self.transfers.drop_moved()
@@ -299,7 +303,7 @@ class Node:
                 self._transfer(link, control, now_us)
 
     def _transfer(self, link: Link, control: list[Any], now_us: int) -> None:
-        """Dispatch one message of a range on its way."""
+        """Dispatch one message of a range on its way, or of a walk through all."""
         transfers, count = self.transfers, self.state.settings.range_count
         donations = transfers.donations
         match control:
@@ -315,6 +319,10 @@ class Node:
                 transfers.on_records(link, one, ns, records, number, now_us)
             case ["wait", int(one)]:
                 transfers.on_wait(one)
+            case ["scan", int(one), (0 | 1) as ns, int(index), int(after)]:
+                self.scans.on_scan(link, one, ns, index, after)
+            case ["scanned", int(one), list(keys), int(following)]:
+                self.scans.on_scanned(link, one, keys, following)
             case _:
                 raise FrameError(f"a control of {link.id} that is unknown or malformed")
 

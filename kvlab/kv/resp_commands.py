@@ -42,6 +42,7 @@ from kvlab.kv.resp_connection import (
 )
 from kvlab.kv.resp_expiry import MS_US, SECOND_US, expire, persist, remaining, set_options, setex
 from kvlab.kv.resp_refused import CONDITIONAL, refusal
+from kvlab.kv.resp_scan import scan
 from kvlab.kv.resp_server import config, dbsize, info, time_
 from kvlab.kv.resp_words import shown, wrong_count
 from kvlab.storage.memory import Value
@@ -290,6 +291,7 @@ COMMANDS: dict[bytes, Command] = {
     b"MSET": Command(_mset, -3, "write denyoom", 1, -1, 2),
     b"STRLEN": Command(_each_key(Length, READ), 2, "readonly fast", 1, 1, 1),
     b"TYPE": Command(_each_key(Kind, READ), 2, "readonly fast", 1, 1, 1),
+    b"SCAN": Command(scan, -2, "readonly"),
     b"SETEX": Command(_checked(setex(SECOND_US)), 4, "write denyoom", 1, 1, 1),
     b"PSETEX": Command(_checked(setex(MS_US)), 4, "write denyoom", 1, 1, 1),
     b"TTL": Command(_checked(remaining(SECOND_US)), 2, "readonly fast", 1, 1, 1),

@@ -22,7 +22,7 @@ TRANSACTION = (
 SCRIPT = "there are no scripts; use GET, SET, DEL, MGET and MSET"
 MESSAGES = "there are no channels and no subscriptions; ask with GET"
 TYPES = "values are strings only; encode a structure as one, and use GET and SET"
-LISTING = "keys cannot be listed here; DBSIZE counts them, `kvlab keys` shows where they are"
+LISTING = "keys are not listed all at once; use SCAN, or `kvlab keys` to see where they are"
 PARTS = "a value is written and read whole; use GET and SET"
 WHOLE = "all data is never dropped by one command; DEL the keys, or begin a new cluster"
 OPERATION = "nodes are run from outside; use kvlab up, down, add, remove, status"
@@ -40,7 +40,7 @@ _GROUPS = {
     TYPES: "LPUSH RPUSH LPOP RPOP LLEN LRANGE LINDEX LSET LREM LTRIM BLPOP BRPOP SADD SREM SPOP"
     " SMEMBERS SISMEMBER SCARD HSET HMSET HGET HMGET HGETALL HDEL HINCRBY HEXISTS HKEYS HLEN ZADD"
     " ZREM ZRANGE ZSCORE ZCARD ZINCRBY ZPOPMIN XADD XREAD XRANGE XLEN PFADD PFCOUNT GEOADD",
-    LISTING: "KEYS SCAN RANDOMKEY SORT",
+    LISTING: "KEYS RANDOMKEY SORT",
     PARTS: "GETRANGE SUBSTR GETBIT BITCOUNT BITPOS",
     WHOLE: "FLUSHALL FLUSHDB SWAPDB MOVE",
     OPERATION: "SHUTDOWN SAVE BGSAVE BGREWRITEAOF REPLICAOF SLAVEOF FAILOVER DEBUG ACL MODULE"

@@ -115,6 +115,28 @@ def test_what_reads_and_writes_in_one_step_is_done_in_the_linear_namespace(
         assert client.dbsize() == 0
 
 
+def test_values_end_and_keys_are_listed(node: NodeProcess) -> None:
+    with client_of(node, db=1) as client:
+        client.set("a", 1, ex=100)
+        client.setex("b", 100, 2)
+        client.set("c", 3)
+        assert (client.ttl("a"), client.ttl("c"), client.ttl("d")) == (100, -1, -2)
+        assert client.expire("c", 50) is True
+        assert client.persist("a") is True
+        assert (client.ttl("a"), client.ttl("c")) == (-1, 50)
+        assert sorted(client.scan_iter()) == [b"a", b"b", b"c"]
+        assert sorted(client.scan_iter(match="[ab]", count=1)) == [b"a", b"b"]
+    with client_of(node) as client:
+        client.set("e", 1, px=100_000)
+        assert 99_000 <= client.pttl("e") <= 100_000
+        assert list(client.scan_iter()) == [b"e"]
+    assert sorted(run("redis-cli", "-n", "1", "-p", str(node.port), "--scan").split()) == [
+        "a",
+        "b",
+        "c",
+    ]
+
+
 def test_a_transaction_of_a_pipeline_says_what_to_use(node: NodeProcess) -> None:
     with client_of(node) as client:
         with pytest.raises(redis.ResponseError, match="transaction=False"):
