@@ -118,7 +118,7 @@ def test_what_reads_and_writes_in_one_step_is_done_in_the_linear_namespace(
 def test_values_end_and_keys_are_listed(node: NodeProcess) -> None:
     with client_of(node, db=1) as client:
         client.set("a", 1, ex=100)
-        client.setex("b", 100, 2)
+        client.execute_command("SETEX", "b", 100, 2)
         client.set("c", 3)
         assert (client.ttl("a"), client.ttl("c"), client.ttl("d")) == (100, -1, -2)
         assert client.expire("c", 50) is True
