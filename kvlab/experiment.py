@@ -72,8 +72,8 @@ class Plan:
         """Return the checks of the history whose guarantee the store gives in this setting.
 
         `reads` and `lost` always; `fresh` where read and write quorums meet; `linear` where one
-        copy serves each key and stays where it is, and in the linear namespace as long as no two
-        copies of a key are lost.
+        copy serves each key and stays where it is, and in the linear namespace or at the level
+        `atomic` as long as no two copies of a key are lost.
         """
         spec = self.spec
         if spec.ns == "linear":
@@ -81,7 +81,9 @@ class Plan:
         found = ["reads", "lost"]
         if spec.r + spec.w > spec.copies:
             found.append("fresh")
-        if spec.copies == 1 and not self.moves:
+        alone = spec.copies == 1 and not self.moves
+        atomic = spec.workload.level == "atomic" and not spec.operations
+        if alone or (atomic and self._lives_lost <= (spec.copies > 2)):
             found.append("linear")
         return tuple(found)
 
@@ -181,7 +183,9 @@ def _draw_operations(
         draw = rng.random()
         verb = "get" if draw < work.get else "set" if draw < work.get + work.set else "delete"
         value = f"v{number}".ljust(work.value_bytes, ".") if verb == "set" else ""
-        if level == "mixed":
+        if work.level:
+            level, meta = work.level, True
+        elif level == "mixed":
             level = rng.choice(("", "", "one", "quorum", "all"))
         operation = OperationSpec(
             at_us=rng.randrange(1, work.span_us),

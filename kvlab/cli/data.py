@@ -48,6 +48,7 @@ class Level(StrEnum):
     ONE = "one"
     QUORUM = "quorum"
     ALL = "all"
+    ATOMIC = "atomic"
 
 
 AddrList = Annotated[

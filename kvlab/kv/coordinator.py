@@ -38,6 +38,8 @@ from kvlab.wire.peer import DELETE, READ
 
 TIMEOUT_MS_MAX = 60_000
 NAMESPACES = ("", "eventual", NAMESPACE)
+ATOMIC = "atomic"
+LEVELS = ("", "one", "quorum", "all", ATOMIC)
 DATA_VERBS = ("GET", "SET", "DELETE")
 ALL_DATA_VERBS = (*DATA_VERBS, *ONLY_LINEAR)
 CONDITIONAL = "writes what depends on what is there, which needs the linear namespace"
@@ -251,7 +253,9 @@ class Coordinator:
             return
         if need or request.timeout_ms:
             strict = need or max(route.r, route.w)
-            group = self.quorum.explicit(route, strict, now_us + timeout_us, timeout_us)
+            atomic = request.level == ATOMIC
+            until_us = now_us + timeout_us
+            group = self.quorum.explicit(route, strict, until_us, timeout_us, atomic=atomic)
         else:
             group = self.quorum.group(route, now_us + timeout_us)
         if request.meta:
@@ -260,6 +264,9 @@ class Coordinator:
             group.metas.append((batch, index, len(group.owners)))
         version = 0 if request.type == "GET" else state.clock.next(now_us)
         value = {"GET": READ, "SET": to_store(request, now_us), "DELETE": DELETE}[request.type]
+        if group.atomic and value is not READ:
+            group.then[len(group.owners)] = value
+            version, value = 0, READ
         self._submit(group, batch, raw, version, value)
 
     def _count_bad(self, code: str) -> None:
@@ -279,8 +286,9 @@ class Coordinator:
             return "WRONG_MODE", f'{request.type} {CONDITIONAL} (send "ns":"{NAMESPACE}")'
         if request.ns == NAMESPACE and (error := problem(request)):
             return "BAD_REQUEST", error
-        if request.level not in ("", "one", "quorum", "all"):
-            return "BAD_REQUEST", f'unknown level {request.level!r}; use "one", "quorum" or "all"'
+        if request.level not in LEVELS:
+            known = '"one", "quorum", "all" or "atomic"'
+            return "BAD_REQUEST", f"unknown level {request.level!r}; use {known}"
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
         if request.ttl_ms and request.type != "SET":
@@ -311,5 +319,6 @@ def _is_plain(request: Request) -> bool:
 def _need(request: Request, copies: int) -> int:
     """Return how many replicas an explicit level asks for; 0 for the default level."""
     if request.level:
-        return {"one": 1, "quorum": copies // 2 + 1, "all": copies}[request.level]
+        majority = copies // 2 + 1
+        return {"one": 1, "quorum": majority, "all": copies, ATOMIC: majority}[request.level]
     return request.r if request.type == "GET" else request.w

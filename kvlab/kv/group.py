@@ -80,6 +80,7 @@ class Group:
         "acks",
         "acks_coming",
         "answers",
+        "atomic",
         "deadline_us",
         "degraded",
         "done",
@@ -95,10 +96,12 @@ class Group:
         "ops",
         "overtaken",
         "owners",
+        "reads",
         "reissue",
         "route",
         "seen",
         "strict",
+        "then",
         "tries",
         "waiting",
     )
@@ -112,6 +115,9 @@ class Group:
         self.owners: list[tuple[Batch, int]] = []  # one per op: where its reply stands
         self.need = need
         self.strict = strict  # an explicit level: refuse rather than degrade
+        self.atomic = False  # reads tell nothing that is not at a majority
+        self.then: dict[int, Any] = {}  # what atomic writes write when their first round has ended
+        self.reads = False  # its writes give back what a read has met: they change nothing
         self.deadline_us = deadline_us
         self.acks = 1 if me in route.replicas else 0
         coming = route.coming
@@ -133,6 +139,13 @@ class Group:
         self.overtaken: dict[int, int] | None = None  # writes: a newer version that was met
         self.seen: list[tuple[int, str, int]] | None = None  # reads: (op, replica, its version)
         self.metas: list[tuple[Batch, int, int]] | None = None  # replies that tell version, acks
+
+    def insist(self) -> None:
+        """Ask for a majority of the replicas, and while the range moves of the coming ones."""
+        self.atomic = True
+        self.need = len(self.route.replicas) // 2 + 1
+        if self.route.coming is not None:
+            self.need_coming = len(self.route.coming) // 2 + 1
 
     def count(self, peer: str) -> bool:
         """Count one replica's acknowledgement; True if it completes the quorum."""
@@ -191,6 +204,22 @@ class Group:
         if self.overtaken is None:
             self.overtaken = {}
         self.overtaken[index] = max(version, self.overtaken.get(index, 0))
+
+    def tell_metas(self) -> None:
+        """Tell versions and acknowledgements in the replies that are to have them."""
+        for batch, index, number in self.metas or ():
+            reply = batch.full(index, self.ops[3 * number].decode())
+            reply.acks = self.acks
+            version = self.ops[3 * number + 1]
+            if self.found and number in self.found:
+                version = max(version, self.found[number][0])
+            reply.version = str(version)
+
+    def carry_meta(self, number: int, again: Group) -> None:
+        """See to it that a reply tells of the group in which its operation is added next."""
+        for batch, index, told in self.metas or ():
+            if told == number:
+                again.metas = [*(again.metas or ()), (batch, index, len(again.owners))]
 
     def repairs(self) -> list[tuple[int, int, list[str] | None]]:
         """Return what the reads of this group found out of step: (op, best version, replicas).

@@ -34,6 +34,7 @@ COUNTERS = {
     "fence_refusals": "Groups refused because they were routed by an old map.",
     "reissued_writes": "Writes that met a newer version and were written again above it.",
     "read_repairs": "Records given to replicas that a read had found behind.",
+    "write_backs": "Atomic reads that met several versions and wrote the newest back.",
     "exchanges": "Ranges compared because their digests differed.",
     "catch_up_records": "Records fetched by comparisons.",
     "skewed_clocks": "Times of peers that were too far ahead to be followed.",

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvlab.kv.answer import Batch
+from kvlab.kv.atomic import second_rounds
 from kvlab.kv.group import Group, Route
 from kvlab.kv.link import Link
 from kvlab.kv.repair import repair
@@ -43,7 +44,7 @@ class Quorum:
         self.finished: list[Batch] = []  # drained by the shell
         self.open: dict[int, Group] = {}  # sealed, and not yet answered by everybody asked
         self._turn: list[Group] = []  # being filled
-        self._explicit: dict[tuple[int, int, int], Group] = {}  # explicit levels of this turn
+        self._explicit: dict[tuple[int, int, int, bool], Group] = {}  # explicit levels of this turn
         self._retry: list[Group] = []  # refused by a replica whose map is newer than ours
         self._gid = 0
         self.now_us = 0  # of the last frame or tick: never ahead of time
@@ -73,12 +74,16 @@ class Quorum:
             group = route.group = self._new(route, max(route.r, route.w), deadline_us, strict=False)
         return group
 
-    def explicit(self, route: Route, need: int, deadline_us: int, timeout_us: int) -> Group:
+    def explicit(
+        self, route: Route, need: int, deadline_us: int, timeout_us: int, *, atomic: bool = False
+    ) -> Group:
         """Return the open group of this turn for an explicit level or time-out."""
-        key = (id(route), need, timeout_us)
+        key = (id(route), need, timeout_us, atomic)
         group = self._explicit.get(key)
         if group is None:
             group = self._explicit[key] = self._new(route, need, deadline_us, strict=True)
+            if atomic:
+                group.insist()
         return group
 
     def _new(self, route: Route, need: int, deadline_us: int, *, strict: bool) -> Group:
@@ -243,7 +248,7 @@ class Quorum:
         read = "not enough replicas answered; nothing was changed"
         write = "not enough replicas confirmed the write in time"
         for number, (batch, index) in enumerate(group.owners):
-            is_read = group.ops[3 * number + 2] is READ
+            is_read = group.reads or group.ops[3 * number + 2] is READ
             code, error = ("UNAVAILABLE", read) if is_read else ("UNKNOWN", write)
             batch.fail(index, group.ops[3 * number].decode(), code, error)
             self.end(batch)
@@ -257,18 +262,14 @@ class Quorum:
             self._take_missing(group)
         if group.overtaken is not None and not group.reissue:
             self._reissue(group)
+        if group.atomic and not group.reissue:
+            second_rounds(self, group)
         if group.degraded:
             self.state.counters["degraded"] += len(group.owners)
             for number, (batch, index) in enumerate(group.owners):
                 batch.full(index, group.ops[3 * number].decode()).degraded = True
         if group.metas is not None:
-            for batch, index, number in group.metas:
-                reply = batch.full(index, group.ops[3 * number].decode())
-                reply.acks = group.acks
-                version = group.ops[3 * number + 1]
-                if group.found and number in group.found:
-                    version = max(version, group.found[number][0])
-                reply.version = str(version)
+            group.tell_metas()
         finished = self.finished
         for batch, _ in group.owners:
             batch.pending -= 1
@@ -304,7 +305,7 @@ class Quorum:
                     batch.answer(index, key, None)
             elif group.answers - count < group.need or group.route.coming is not None:
                 key, version = group.ops[3 * number : 3 * number + 2]
-                self._write_again(group, number, version, None)
+                self.write_again(group, number, version, None)
 
     def _reissue(self, group: Group) -> None:
         """Write once more, above the newer versions that were met.
@@ -319,11 +320,11 @@ class Quorum:
             value = group.ops[3 * number + 2]
             if value is DELETE:  # it met a live value, so there was something to delete
                 value = None
-            again = self._write_again(group, number, clock.above(version, now_us), value)
+            again = self.write_again(group, number, clock.above(version, now_us), value)
             if again is not None:
                 again.reissue = True
 
-    def _write_again(self, group: Group, number: int, version: int, value: Any) -> Group | None:
+    def write_again(self, group: Group, number: int, version: int, value: Any) -> Group | None:
         """Begin the second round of an operation, by the present map; None if there is no route.
 
         The first may have been answered by an older map, whose replicas need not be those of today.
@@ -336,16 +337,12 @@ class Quorum:
         route = self.state.routes[self._range(key)]
         need = group.need if group.strict else max(route.r, route.w)
         again = self._new(route, need, group.deadline_us + FOLLOWUP_US, strict=group.strict)
+        if group.atomic:
+            again.insist()
         batch.pending += 1  # the operation ends with the second group
-        self._carry_meta(group, number, again)
+        group.carry_meta(number, again)
         self.add(again, batch, index, key, version, value)
         return again
-
-    def _carry_meta(self, group: Group, number: int, again: Group) -> None:
-        """See to it that a reply tells of the group in which its operation is added next."""
-        for batch, index, told in group.metas or ():
-            if told == number:
-                again.metas = [*(again.metas or ()), (batch, index, len(again.owners))]
 
     def end(self, batch: Batch) -> None:
         """One operation of a batch has ended."""
@@ -380,7 +377,8 @@ class Quorum:
             key, version, value = ops[3 * number : 3 * number + 3]
             route = self.state.routes[self._range(key)]
             if group.strict:
-                again = self.explicit(route, group.need, group.deadline_us, 0)
+                need, until_us = group.need, group.deadline_us
+                again = self.explicit(route, need, until_us, 0, atomic=group.atomic)
             else:
                 again = self.group(route, group.deadline_us)
             again.tries = group.tries + (1 if group.nacked else 0)
@@ -390,7 +388,9 @@ class Quorum:
                     value = None
                 # Else: who has not said that there is none may have deleted it.
                 again.lost |= group.lost or group.waiting > 0
-            self._carry_meta(group, number, again)
+            group.carry_meta(number, again)
+            if number in group.then:
+                again.then[len(again.owners)] = group.then[number]
             self.add(again, batch, index, key, 0 if value is READ else version, value)
 
     def _range(self, key: bytes) -> int:

@@ -83,6 +83,37 @@ def resettled(seed: int) -> ScenarioSpec:
     )
 
 
+def atomic(seed: int) -> ScenarioSpec:
+    """Return a busy scenario at the level `atomic`, where what is written is long on some ways.
+
+    So one reader meets a new value early, and another might not after it.
+    """
+    rng, spec = Rng(seed, "contest/atomic"), contested(seed)
+    names = [f"server{number}" for number in range(1, spec.nodes + 1)]
+    ways = [(a, b) for a in names for b in names if a != b]
+    slow = [
+        FaultSpec(
+            kind="link",
+            at_us=START_US,
+            for_us=TIME_US - SECOND_US,
+            source=source,
+            target=target,
+            latency_us=rng.choice((1, 5, 100)) * MS_US,
+        )
+        for source, target in ways
+    ]
+    troubles = [one for one in spec.faults if one.kind in ("kill", "pause", "reset")]
+    return replace(
+        spec,
+        name=f"atomic-{seed}",
+        ns="eventual",
+        workload=replace(
+            spec.workload, get=0.6, set=0.35, delete=0.05, cas=0.0, append=0.0, level="atomic"
+        ),
+        faults=tuple(sorted((*slow, *troubles[:3]), key=lambda one: one.at_us)),
+    )
+
+
 def _work(rng: Rng) -> WorkloadSpec:
     """Draw who fights for what. Texts that grow show each operation, and how often it was done."""
     put, append = rng.choice(((0.1, 0.4), (0.2, 0.3)))

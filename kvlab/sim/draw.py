@@ -36,6 +36,7 @@ from kvlab.spec.scenario import SECOND_US, FaultSpec, ScenarioSpec, WorkloadSpec
 FIRST_US = SECOND_US // 2  # the nodes have found each other by then
 LINEAR_SHARE = 0.25  # of seeds ask in the linear namespace
 CONTESTED_SHARE = 0.4  # of those press on that namespace
+ATOMIC_SHARE = 0.15  # of the others ask at the level `atomic` alone
 KEPT_SHARE = 0.8  # of those whose nodes would keep their data in memory alone keep it on disk
 LINEAR_VALUE_BYTES_MAX = 1000
 PRESSED_SHARE = 0.3  # of seeds press on one thing
@@ -63,6 +64,8 @@ def draw(seed: int, *, nodes: int = 0, operations: int = 0) -> ScenarioSpec:
         spec = _in_linear(spec, chance)
         if chance.random() < CONTESTED_SHARE and not nodes:
             spec = chance.choice((contested, resettled))(seed)
+    elif spec.ns == "eventual" and chance.random() < ATOMIC_SHARE:
+        spec = replace(spec, workload=replace(spec.workload, level="atomic"))
     if operations:
         spec = replace(spec, workload=replace(spec.workload, operations=operations))
     return spec

@@ -62,3 +62,14 @@ def promises_broken(_original: Any) -> Any:
         return ("kept",)
 
     return accept
+
+
+def only_writes_have_two(original: Any) -> Any:
+    """Quorum's second_rounds: what an atomic read has met is told, and not given to a majority."""
+
+    def rounds(quorum: Any, group: Any) -> None:
+        kept, group.seen = group.seen, [one for one in group.seen or () if one[0] in group.then]
+        original(quorum, group)
+        group.seen = kept
+
+    return rounds

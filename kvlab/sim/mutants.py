@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from kvlab.errors import UsageError
-from kvlab.kv import proposer, replica
+from kvlab.kv import proposer, quorum, replica
 from kvlab.kv.acceptor import Acceptor
 from kvlab.kv.agreement import Agreement
 from kvlab.kv.answer import Batch
@@ -29,7 +29,7 @@ from kvlab.kv.state import State
 from kvlab.kv.transfer import Transfers
 from kvlab.kv.version import Clock
 from kvlab.sim import linear_sins, sins
-from kvlab.sim.contest import contested, resettled
+from kvlab.sim.contest import atomic, contested, resettled
 from kvlab.sim.draw import draw
 from kvlab.sim.stress import (
     falling,
@@ -295,6 +295,14 @@ _ALL = (
         ((Acceptor, "accept", linear_sins.promises_broken),),
         contested,
         seeds_max=20,
+    ),
+    Mutant(
+        "no-write-back",
+        "An atomic read tells the newest version that it met, and leaves the others as they are.",
+        ("linear",),
+        ((quorum, "second_rounds", linear_sins.only_writes_have_two),),
+        atomic,
+        seeds_max=40,
     ),
     Mutant(
         "registers-left-behind",

@@ -29,7 +29,7 @@ SYNCS: Final = ("memory", "always", "interval", "os")
 NAMESPACES: Final = ("eventual", "linear")
 VERBS: Final = ("get", "set", "delete", "cas", "incr", "append")
 LINEAR_VERBS: Final = ("cas", "incr", "append")  # that only the linear namespace has
-LEVELS: Final = ("", "one", "quorum", "all")
+LEVELS: Final = ("", "one", "quorum", "all", "atomic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,7 @@ class WorkloadSpec:
     cas: float = 0.0
     incr: float = 0.0
     append: float = 0.0
+    level: str = ""  # of all of them; "": as each client likes
     value_bytes: int = 16
 
 

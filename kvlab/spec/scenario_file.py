@@ -18,6 +18,7 @@ from kvlab.spec.cluster_file import SEED_MAX, VERSIONS, read_name, read_ranges, 
 from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
 from kvlab.spec.scenario import (
+    LEVELS,
     LINEAR_VERBS,
     NAMESPACES,
     SECOND_US,
@@ -56,7 +57,9 @@ _KEYS: Final = (
     *("ns", "sync", "fsync", "dead_after"),
     *("time", "settle", "workload", "operations", "faults"),
 )
-_WORKLOAD_KEYS: Final = ("operations", "clients", "keys", "for", "timeout", "mix", "value")
+_WORKLOAD_KEYS: Final = (
+    *("operations", "clients", "keys", "for", "timeout", "mix", "value", "level"),
+)
 _SHARES: Final = ("get", "set", "delete", "cas", "incr", "append")
 _DEFAULT: Final = ScenarioSpec()
 """What a file says that says nothing: where each reader below finds its defaults."""
@@ -174,6 +177,7 @@ def _workload(file: Section, end_us: int) -> WorkloadSpec:
             "timeout", default.timeout_us, low_us=TIMEOUT_US_MIN, high_us=TIMEOUT_US_MAX
         ),
         value_bytes=value_bytes,
+        level=section.choice("level", default.level, [level for level in LEVELS if level]),
         **shares,
     )
 

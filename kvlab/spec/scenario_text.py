@@ -188,6 +188,7 @@ _WORKLOAD: Final = (
     ("for", "span_us", _duration),
     ("timeout", "timeout_us", _duration),
     ("value", "value_bytes", _size),
+    ("level", "level", _text),
 )
 _OPERATION: Final = (
     ("expected", "expected", _text),
