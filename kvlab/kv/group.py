@@ -205,6 +205,13 @@ class Group:
             self.overtaken = {}
         self.overtaken[index] = max(version, self.overtaken.get(index, 0))
 
+    def answer_found(self) -> None:
+        """Put the newest values that reads met into their replies."""
+        for number, (version, value) in (self.found or {}).items():
+            if version > self.ops[3 * number + 1]:
+                batch, index = self.owners[number]
+                batch.answer(index, self.ops[3 * number].decode(), value)
+
     def tell_metas(self) -> None:
         """Tell versions and acknowledgements in the replies that are to have them."""
         for batch, index, number in self.metas or ():

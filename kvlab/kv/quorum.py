@@ -257,7 +257,7 @@ class Quorum:
         """End a group with success: its quorum answered, or degraded with what there is."""
         group.done = True
         if group.found:
-            self._take_found(group)
+            group.answer_found()
         if group.missing is not None:
             self._take_missing(group)
         if group.overtaken is not None and not group.reissue:
@@ -275,14 +275,6 @@ class Quorum:
             batch.pending -= 1
             if not batch.pending:
                 finished.append(batch)
-
-    def _take_found(self, group: Group) -> None:
-        """Put the newest value that a read met into its reply."""
-        assert group.found is not None
-        for number, (version, value) in group.found.items():
-            if version > group.ops[3 * number + 1]:
-                batch, index = group.owners[number]
-                batch.answer(index, group.ops[3 * number].decode(), value)
 
     def _take_missing(self, group: Group) -> None:
         """Judge the deletes that some replica knew nothing of.
@@ -335,13 +327,19 @@ class Quorum:
             batch.fail(index, key.decode(), "UNKNOWN", "this node left before all had confirmed")
             return None
         route = self.state.routes[self._range(key)]
-        need = group.need if group.strict else max(route.r, route.w)
-        again = self._new(route, need, group.deadline_us + FOLLOWUP_US, strict=group.strict)
-        if group.atomic:
-            again.insist()
+        again = self._second(group, route, group.deadline_us + FOLLOWUP_US)
         batch.pending += 1  # the operation ends with the second group
         group.carry_meta(number, again)
         self.add(again, batch, index, key, version, value)
+        return again
+
+    def _second(self, group: Group, route: Route, deadline_us: int) -> Group:
+        """Return a new group that goes on with what another has begun."""
+        need = group.need if group.strict else max(route.r, route.w)
+        again = self._new(route, need, deadline_us, strict=group.strict)
+        if group.atomic:
+            again.insist()
+        again.reissue, again.reads = group.reissue, group.reads
         return again
 
     def end(self, batch: Batch) -> None:
@@ -376,7 +374,9 @@ class Quorum:
         for number, (batch, index) in enumerate(group.owners):
             key, version, value = ops[3 * number : 3 * number + 3]
             route = self.state.routes[self._range(key)]
-            if group.strict:
+            if group.reissue:  # a second round stays one, or what was replaced could come back
+                again = self._second(group, route, group.deadline_us)
+            elif group.strict:
                 need, until_us = group.need, group.deadline_us
                 again = self.explicit(route, need, until_us, 0, atomic=group.atomic)
             else:

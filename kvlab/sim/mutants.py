@@ -112,7 +112,7 @@ _ALL = (
         "local-read",
         "A read answers with what the asked node holds, though another said that it holds newer.",
         ("fresh", "lost"),
-        ((Quorum, "_take_found", sins.nothing_done),),
+        ((Group, "answer_found", sins.nothing_done),),
         draw,
     ),
     Mutant(

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from world import World
 
+from kvlab.kv.answer import Batch
 from kvlab.kv.version import microseconds
 from kvlab.ring.change import commit, leave
 from kvlab.ring.cluster_map import RangeState
+from kvlab.ring.slot import slot_of
 from kvlab.wire.json_lines import Request
 
 
@@ -337,3 +339,25 @@ def _ranges_of(world: World, name: str) -> list[int]:
     current = world.nodes[name].state.map
     assert current is not None
     return [index for index, place in enumerate(current.ranges) if name in place.replicas]
+
+
+def test_a_second_round_that_is_routed_again_stays_one() -> None:
+    # swarm 5034: a replica with a newer map refused the second round of a write; routed again it was
+    # taken for a first one, and wrote its old value above what had replaced it.
+    world = World(3)
+    quorum = world.nodes["server1"].quorum
+    world.set("server1", "k", "v")
+    state = world.nodes["server1"].state
+    route = state.routes[slot_of(b"k") >> state.shift]
+    batch = Batch(None, "", 0, camel=False)
+    batch.acknowledge("k")
+    batch.pending = 1
+    first = quorum.explicit(route, 2, world.now_us + 1_000_000, 0, atomic=True)
+    first.reissue = True
+    quorum.add(first, batch, 0, b"k", 1, "old")
+
+    quorum.reroute(world.now_us)
+    world.run()
+
+    assert batch.pending == 0
+    assert world.get("server2", "k") == "v"
