@@ -40,6 +40,7 @@ COUNTERS = {
     "skewed_clocks": "Times of peers that were too far ahead to be followed.",
     "bad_requests": "Requests that made no sense.",
     "bad_frames": "Connections of peers that were ended for what they sent.",
+    "refused_peers": "Peers refused for their secret or cluster, or because there were too many.",
     "partial_timeouts": "Requests whose rest did not come.",
     "refused_connections": "Connections turned away because there were too many.",
     "resp_connections": "Connections that spoke RESP.",

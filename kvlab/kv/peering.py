@@ -12,30 +12,34 @@ Invariants:
 2. At most one session per peer is current; only its end is a `link_down`.
 3. Members, founders and seeds are dialed for ever, with back-off: every split heals.
 4. Every session ends: a handshake that takes too long is aborted.
+5. With a cluster secret, a peer hears nothing of this node, and is believed nothing, before both
+   sides have proved that they know it (`proof`).
+6. A stranger can make this node keep HELLO_BYTES_MAX and one read, STRANGERS_MAX of them together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
 
-from kvlab.kv.link import Link
 from kvlab.kv.node import Node
+from kvlab.kv.peer_session import Abort, Close, Dial, Effect, Session, Write
+from kvlab.kv.proof import CODE, Proof, ProofError, refusal
 from kvlab.wire.peer import (
-    HELLO_BYTES_MAX,
     MAGIC,
     REFUSE,
     FrameError,
-    FrameReader,
+    Handshake,
     Hello,
     Refuse,
     encode_frame,
-    parse_hello,
+    parse_handshake,
 )
 
 # Long, because fifty nodes that start on two cores answer late, and trying again makes it worse.
 HANDSHAKE_US_MAX = 5_000_000
 DIALS_MAX = 16  # handshakes under way at once
+STRANGERS_MAX = 256  # handshakes that others have begun; the oldest gives way to one more
+NOTED_MAX = 256  # peers whose refusal was logged, and is not again before they were taken
 BACKOFF_US_MIN = 20_000
 BACKOFF_US_MAX = 1_000_000
 # The higher id lets the lower one dial first, so that connections seldom cross.
@@ -48,61 +52,7 @@ WRITE_BYTES_MAX = (
     256 * 1024 * 1024
 )  # for the shell: a peer that takes nothing for so long is cut off
 NEVER_US = 2**62
-
-
-class Session:
-    """One connection to a peer, dialed by either side. `conn` belongs to the shell."""
-
-    __slots__ = (
-        "address",
-        "conn",
-        "deadline_us",
-        "dialed",
-        "hello",
-        "link",
-        "magic",
-        "reader",
-        "target",
-    )
-
-    def __init__(self, *, dialed: bool, target: str, address: str, deadline_us: int) -> None:
-        self.dialed = dialed
-        self.target = target  # whom it was dialed for; "" for a seed, or if the peer dialed
-        self.address = address  # that was dialed
-        self.deadline_us = deadline_us  # of the handshake
-        self.magic = b"" if dialed else MAGIC  # still to be read
-        self.reader = FrameReader(HELLO_BYTES_MAX)
-        self.hello: Hello | None = None
-        self.link: Link | None = None  # while this is the current session of its peer
-        self.conn: Any = None
-
-
-class Dial(NamedTuple):
-    """Connect to `session.address`; then tell `connected`, or `ended` if it cannot be."""
-
-    session: Session
-
-
-class Write(NamedTuple):
-    """Send bytes."""
-
-    session: Session
-    data: bytes
-
-
-class Close(NamedTuple):
-    """End the connection after what was written before."""
-
-    session: Session
-
-
-class Abort(NamedTuple):
-    """End the connection now, or the attempt to connect."""
-
-    session: Session
-
-
-Effect: TypeAlias = Dial | Write | Close | Abort
+_WRONG_CLUSTER = ("cluster", "ranges")  # refusals that somebody should see to
 
 
 class Peering:
@@ -113,7 +63,9 @@ class Peering:
         node: Node,
         seeds: tuple[str, ...] = (),
         note: Callable[[str, str], object] = lambda _level, _text: None,
+        nonce: Callable[[], bytes] | None = None,
     ) -> None:
+        """`nonce` draws NONCE_BYTES that nobody can foretell; needed where there is a secret."""
         self.node = node
         self.seeds = seeds
         self.current: dict[str, Session] = {}  # by peer
@@ -125,6 +77,8 @@ class Peering:
         self._next_try: dict[str, tuple[int, int]] = {}  # address -> (when, back-off)
         self._closed = False
         self._twin_since_us = 0  # since when peers say that this node's id is taken
+        self._nonce = nonce
+        self._noted: dict[str, None] = {}  # whose refusal was logged
 
     def take_effects(self) -> list[Effect]:
         """Return what is to be done, in this order, and forget it."""
@@ -133,10 +87,18 @@ class Peering:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def accept(self, now_us: int) -> Session:
-        """A peer has connected."""
+    def accept(self, now_us: int, origin: str = "") -> Session:
+        """A peer has connected, from `origin` (a host, for the log)."""
+        strangers = [one for one in self._shaking if not one.dialed]
+        if len(strangers) >= STRANGERS_MAX:
+            self.node.state.counters["refused_peers"] += 1
+            self.effects.append(Abort(strangers[0]))
+            self.ended(strangers[0], now_us)
         session = Session(
-            dialed=False, target="", address="", deadline_us=now_us + HANDSHAKE_US_MAX
+            dialed=False,
+            origin=origin,
+            deadline_us=now_us + HANDSHAKE_US_MAX,
+            proof=self._proof(dialed=False),
         )
         self._shaking[session] = None
         self.due_us = min(self.due_us, session.deadline_us)
@@ -152,8 +114,11 @@ class Peering:
         if session.target in self.current:
             self.effects.append(Close(session))
             return
-        hello = self.node.hello(session.target)
-        self.effects.append(Write(session, MAGIC + encode_frame(hello)))
+        if session.proof is not None:
+            first = session.proof.challenge()
+        else:
+            first = encode_frame(self.node.hello(session.target))
+        self.effects.append(Write(session, MAGIC + first))
 
     def received(self, session: Session, data: bytes, now_us: int) -> None:
         """Bytes came: frames, or pieces of them."""
@@ -161,10 +126,9 @@ class Peering:
             if session.magic:
                 data = _read_magic(session, data)
             bodies = session.reader.feed(data)
-            link = session.link
-            if link is None and bodies:
+            while session.link is None and bodies and not session.over:
                 self._handshake(session, bodies.pop(0), now_us)
-                link = session.link
+            link = session.link
             if link is None:
                 return
             node = self.node
@@ -174,7 +138,11 @@ class Peering:
                 node.frame(link, body, now_us)
         except FrameError as error:
             self.node.state.counters["bad_frames"] += 1
-            self._note("warning", f"a peer connection was closed: {error.message}")
+            said = f"a peer connection was closed: {error.message}"
+            if session.hello is not None:
+                self._note("warning", said)
+            else:
+                self._note_once(session.who, said)
             self.effects.append(Abort(session))
 
     def ended(self, session: Session, now_us: int) -> None:
@@ -221,8 +189,17 @@ class Peering:
     # -- handshake ------------------------------------------------------------------------------
 
     def _handshake(self, session: Session, body: bytes, now_us: int) -> None:
-        said = parse_hello(body)
+        try:
+            said = self._proven(session, parse_handshake(body))
+        except ProofError as error:
+            why = f"{error}; give all nodes of a cluster the same --cluster-secret-file"
+            answer = encode_frame(refusal("this cluster asks nodes for another secret"))
+            self._turn_away(session, answer, why)
+            return
+        if said is None:
+            return
         if isinstance(said, Refuse):
+            session.over = True
             self._refused(session, said, now_us)
             self.effects.append(Close(session))
             return
@@ -230,14 +207,54 @@ class Peering:
         if not code and not self._may_take(session, said):
             code, reason = "duplicate", "there is a connection already"
         if code:
-            if not session.dialed:
-                self.effects.append(Write(session, encode_frame(Refuse(REFUSE, code, reason))))
-            self.effects.append(Close(session))
+            why = f"{said.node!r}: {reason}" if code in _WRONG_CLUSTER else ""
+            self._turn_away(session, session.sealed(Refuse(REFUSE, code, reason)), why)
             return
         if not session.dialed:
-            self.effects.append(Write(session, encode_frame(self.node.hello(said.node))))
+            self.effects.append(Write(session, session.sealed(self.node.hello(said.node))))
         session.hello = said
         self._established(session, said, now_us)
+
+    def _proof(self, *, dialed: bool) -> Proof | None:
+        """Begin the proof of a connection, where there is a secret."""
+        secret = self.node.state.settings.secret
+        if not secret:
+            return None
+        assert self._nonce is not None
+        return Proof(secret, self._nonce(), dialed=dialed)
+
+    def _proven(self, session: Session, said: Handshake) -> Hello | Refuse | None:
+        """Return what a peer says that has proved itself or need not; None: the proof goes on.
+
+        Raises ProofError.
+        """
+        proof = session.proof
+        if proof is None:
+            if isinstance(said, Hello) or (isinstance(said, Refuse) and said.code != CODE):
+                return said
+            raise ProofError("it asks for a cluster secret, and this node has none")
+        answer = proof.take(said)
+        if not isinstance(answer, bytes):
+            return answer
+        frame = answer or proof.seal(self.node.hello(session.target))
+        self.effects.append(Write(session, frame))
+        return None
+
+    def _turn_away(self, session: Session, answer: bytes, why: str) -> None:
+        """End a handshake; `why` is for the log, "" where there is nothing to see to."""
+        session.over = True
+        if why:
+            self.node.state.counters["refused_peers"] += 1
+            self._note_once(session.who, f"no link with {session.who}: {why}")
+        if not session.dialed:
+            self.effects.append(Write(session, answer))
+        self.effects.append(Close(session))
+
+    def _note_once(self, who: str, text: str) -> None:
+        """Warn of a peer that tries again and again; not more often, and of not too many."""
+        if who not in self._noted and len(self._noted) < NOTED_MAX:
+            self._noted[who] = None
+            self._note("warning", text)
 
     def _may_take(self, new: Session, hello: Hello) -> bool:
         """Whether a connection to a peer may become the current one."""
@@ -252,6 +269,7 @@ class Peering:
     def _established(self, session: Session, hello: Hello, now_us: int) -> None:
         """Make a session the current one of its peer."""
         self._twin_since_us = 0
+        self._noted.pop(session.who, None)
         self._shaking.pop(session, None)
         old = self.current.get(hello.node)
         if old is not None:
@@ -298,6 +316,7 @@ class Peering:
                     target=peer,
                     address=address,
                     deadline_us=now_us + HANDSHAKE_US_MAX,
+                    proof=self._proof(dialed=True),
                 )
                 self._dialing[address] = session
                 self._shaking[session] = None

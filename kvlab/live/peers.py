@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, cast
 
-from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Close, Dial, Peering, Session, Write
+from kvlab.kv.peer_session import Close, Dial, Session, Write
+from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Peering
 from kvlab.live.options import split_address
+from kvlab.wire.peer import NONCE_BYTES
 
 if TYPE_CHECKING:
     from kvlab.live.server import Server
@@ -67,7 +70,12 @@ class Peers:
             "info": server.log.info,
             "warning": server.log.warning,
         }
-        self.peering = Peering(server.node, seeds, lambda level, text: log[level]("%s", text))
+        self.peering = Peering(
+            server.node,
+            seeds,
+            lambda level, text: log[level]("%s", text),
+            lambda: os.urandom(NONCE_BYTES),
+        )
         self.open: set[PeerConnection] = set()
         self._connecting: dict[Session, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -75,7 +83,8 @@ class Peers:
 
     def accept(self, transport: asyncio.Transport, data: bytes) -> None:
         """Take over a connection that began as a client's."""
-        connection = PeerConnection(self, self.peering.accept(self.server.now_us()))
+        origin = str(transport.get_extra_info("peername", ("",))[0])
+        connection = PeerConnection(self, self.peering.accept(self.server.now_us(), origin))
         transport.set_protocol(connection)
         connection.connection_made(transport)
         connection.data_received(data)

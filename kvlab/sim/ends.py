@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvlab.kv.peering import NEVER_US, Session
+from kvlab.kv.peer_session import Session
+from kvlab.kv.peering import NEVER_US
 from kvlab.kv.session import ClientSession
 from kvlab.sim.clock import Timer
 from kvlab.sim.stream import End
@@ -145,7 +146,7 @@ class ClientEnd:
 
     def _become_peer(self, end: End, data: bytes) -> None:
         peering = self._life.peering
-        session = peering.accept(self._now_us())
+        session = peering.accept(self._now_us(), end.peer)
         session.conn = end
         end.owner = PeerEnd(self._host, self._life, session)
         end.owner.data(end, data)

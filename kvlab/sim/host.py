@@ -21,7 +21,8 @@ from typing import Any, cast
 
 from kvlab.kv.keeper import Keeper, Policy, Said, Work, life_of
 from kvlab.kv.node import TICK_US, Node
-from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Close, Dial, Peering, Session, Write
+from kvlab.kv.peer_session import Close, Dial, Session, Write
+from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Peering
 from kvlab.kv.state import Settings
 from kvlab.ring.slot import range_of
 from kvlab.rng import Rng
@@ -36,6 +37,7 @@ from kvlab.storage.frame import HEADER_BYTES, place_of
 from kvlab.storage.journal import Saved
 from kvlab.storage.log import Sync, identity_of, parse_name
 from kvlab.storage.recovery import recover
+from kvlab.wire.peer import NONCE_BYTES
 
 RESERVE_BYTES = 2 * 1024  # real nodes reserve more, which would only take time here
 INTERVAL_US = 100_000  # from one sync to the next, where a node syncs at an interval
@@ -105,7 +107,9 @@ class Host:
                 self.end()
                 raise
         node.state.log = lambda line: self._watch.log(self.name, line)
-        life = Life(node, Peering(node, seeds, self._note), offset_us, keeper)
+        nonces = self._rng.child(f"nonces/{self.lives}")
+        peering = Peering(node, seeds, self._note, lambda: nonces.randbytes(NONCE_BYTES))
+        life = Life(node, peering, offset_us, keeper)
         self.life, self.power, self.ended_because = life, "up", ""
         self.lives += 1
         if keeper is None:

@@ -24,10 +24,13 @@ from kvlab.wire.peer import (
     MAGIC,
     READ,
     STALE,
+    Challenge,
     FrameError,
     FrameReader,
+    ProofFrame,
     Refuse,
-    parse_hello,
+    Sealed,
+    parse_handshake,
     parse_turn,
 )
 
@@ -36,6 +39,7 @@ OPS_SHOWN_MAX = 3
 VALUE_SHOWN_MAX = 16
 ITEMS_SHOWN_MAX = 4  # requests or replies of one pipeline
 ROUTINE = ("digests",)  # controls that all nodes send every second
+BEFORE_HELLO = ("challenge", "proof")
 QUIET = ("open",)  # what follows from other rows anyway
 
 # What a broken node may say: no frame, or a frame with parts of the wrong shape.
@@ -165,8 +169,9 @@ class _Frames:
 
     def _words(self, body: bytes) -> str:
         if not self.began:
-            self.began = True
-            return _handshake(body)
+            said = _handshake(body)
+            self.began = said not in BEFORE_HELLO
+            return said
         frame = parse_turn(body)
         _, epoch, _, groups, ack, exceptions, controls = frame
         controls = [one for one in controls if not one or one[0] not in ROUTINE]
@@ -183,7 +188,11 @@ class _Frames:
 
 
 def _handshake(body: bytes) -> str:
-    hello = parse_hello(body)
+    hello = parse_handshake(body)
+    if isinstance(hello, Sealed):
+        return f"sealed {_handshake(hello.body)}"
+    if isinstance(hello, Challenge | ProofFrame):
+        return BEFORE_HELLO[isinstance(hello, ProofFrame)]
     if isinstance(hello, Refuse):
         return f"refuse {hello.code}: {hello.reason}"
     known = f", knows boot {_seconds(hello.known_boot)}" if hello.known_boot else ""

@@ -3,7 +3,8 @@
 It does not know what a node does with a frame, nor who may speak.
 
 A connection opens with MAGIC and one HELLO frame from the dialer; the acceptor answers with HELLO or
-REFUSE. After that both sides send TURN frames, at most one per loop turn and direction:
+REFUSE. With a cluster secret, CHALLENGE and PROOF go before that, and what follows them is SEALED
+(kv/proof.py). After that both sides send TURN frames, at most one per loop turn and direction:
 
     [TURN, epoch, clock, groups, ack, exceptions, controls]
 
@@ -22,8 +23,8 @@ Invariant: whatever the bytes are, the functions here raise FrameError and nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -34,6 +35,9 @@ MAGIC = b"\xf3KVL1"
 HELLO = 1
 REFUSE = 2
 TURN = 3
+CHALLENGE = 4
+PROOF = 5
+SEALED = 6
 READ = False
 DELETE = True
 STALE = -1  # the op index of an exception that refuses a whole group: its map is too old
@@ -43,6 +47,8 @@ REFUSED = -2  # the same, of one with writes: the replica can keep none
 # is rubbish or an attack, and is refused before a byte of it is stored.
 FRAME_BYTES_MAX = 128 * 1024 * 1024
 HELLO_BYTES_MAX = 4096  # what a stranger may make us keep before it has introduced itself
+NONCE_BYTES = 32
+MAC_BYTES = 32  # of SHA-256
 ID_LENGTH_MAX = 64  # as on the command line
 NAME_LENGTH_MAX = 256  # of a cluster's name and of an address
 INT_MAX = 2**63 - 1  # epochs, versions, lives: what a signed word holds
@@ -91,8 +97,37 @@ class Refuse(msgspec.Struct, array_like=True):
     reason: str
 
 
-_decode_hello = msgspec.msgpack.Decoder(Hello).decode
-_decode_refuse = msgspec.msgpack.Decoder(Refuse).decode
+class Challenge(msgspec.Struct, array_like=True):
+    """A number that is used once, for the other side to prove with that it knows the secret."""
+
+    kind: int
+    nonce: Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+
+
+class ProofFrame(msgspec.Struct, array_like=True):
+    """What only somebody who knows the secret can make of both challenges."""
+
+    kind: int
+    mac: Annotated[bytes, msgspec.Meta(min_length=MAC_BYTES, max_length=MAC_BYTES)]
+
+
+class Sealed(msgspec.Struct, array_like=True):
+    """A HELLO or REFUSE frame with a proof that the other side of this very handshake made it."""
+
+    kind: int
+    mac: Annotated[bytes, msgspec.Meta(min_length=MAC_BYTES, max_length=MAC_BYTES)]
+    body: bytes
+
+
+Handshake: TypeAlias = Hello | Refuse | Challenge | ProofFrame | Sealed
+
+_HANDSHAKES: dict[int, Callable[[bytes], Handshake]] = {
+    HELLO: msgspec.msgpack.Decoder(Hello).decode,
+    REFUSE: msgspec.msgpack.Decoder(Refuse).decode,
+    CHALLENGE: msgspec.msgpack.Decoder(Challenge).decode,
+    PROOF: msgspec.msgpack.Decoder(ProofFrame).decode,
+    SEALED: msgspec.msgpack.Decoder(Sealed).decode,
+}
 
 
 def encode_frame(value: Any) -> bytes:
@@ -106,14 +141,17 @@ def encode_raw(value: Any) -> msgspec.Raw:
     return msgspec.Raw(_encoder.encode(value))
 
 
-def parse_hello(body: bytes) -> Hello | Refuse:
-    """Decode the first frame of a connection; raises FrameError on anything else."""
+def encode_body(value: Any) -> bytes:
+    """Return the body of a frame, without its length."""
+    return _encoder.encode(value)
+
+
+def parse_handshake(body: bytes) -> Handshake:
+    """Decode a frame that comes before the first TURN; raises FrameError on anything else."""
     try:
-        kind = _decode(body)[0]
-        if kind == HELLO:
-            return _decode_hello(body)
-        if kind == REFUSE:
-            return _decode_refuse(body)
+        decode = _HANDSHAKES.get(_decode(body)[0])
+        if decode is not None:
+            return decode(body)
     except (*_UNDECODABLE, TypeError, LookupError) as error:
         raise FrameError(f"not a handshake: {error}") from error
     raise FrameError("not a handshake: another kind of frame")
@@ -154,21 +192,21 @@ def is_version(number: Any) -> bool:
 class FrameReader:
     """Cuts a byte stream into frame bodies. Bounded by FRAME_BYTES_MAX plus one read.
 
-    `first_bytes_max` bounds the first frame by itself: it comes from somebody unknown.
+    The first `strange` frames have a bound of their own: they come from somebody unknown.
     """
 
-    __slots__ = ("_buffer", "_first_bytes_max", "_need")
+    __slots__ = ("_buffer", "_need", "_strange")
 
-    def __init__(self, first_bytes_max: int = 0) -> None:
+    def __init__(self, strange: int = 0) -> None:
         self._buffer = bytearray()
-        self._first_bytes_max = first_bytes_max  # 0: no bound of its own, or it was kept
+        self._strange = strange  # frames that are still to come from somebody unknown
         self._need = 0  # bytes that must be there before another look is worth it
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes as they came; return the bodies of all frames that are whole."""
+        if self._strange:
+            return self._feed_strange(data)
         buffer = self._buffer
-        if self._first_bytes_max:
-            self._check_first(bytes(buffer[:4]) + data[:4])
         bodies: list[bytes] = []
         if not buffer:
             # The usual case: whole frames in one read, cut without a copy into the buffer.
@@ -187,14 +225,24 @@ class FrameReader:
             self._need = 4 + _length(buffer, 0)
         return bodies
 
-    def _check_first(self, start: bytes) -> None:
-        if len(start) >= 4:
-            size = int.from_bytes(start[:4], "big")
-            if size > self._first_bytes_max:
-                raise FrameError(
-                    f"a first frame of {size} bytes; the limit is {self._first_bytes_max}"
-                )
-            self._first_bytes_max = 0
+    def _feed_strange(self, data: bytes) -> list[bytes]:
+        buffer = self._buffer
+        buffer += data
+        bodies: list[bytes] = []
+        while self._strange and len(buffer) >= 4:
+            size = int.from_bytes(buffer[:4], "big")
+            if size > HELLO_BYTES_MAX:
+                raise FrameError(f"a first frame of {size} bytes; the limit is {HELLO_BYTES_MAX}")
+            if len(buffer) < 4 + size:
+                return bodies
+            bodies.append(bytes(buffer[4 : 4 + size]))
+            del buffer[: 4 + size]
+            self._strange -= 1
+        if not self._strange and buffer:
+            rest = bytes(buffer)
+            buffer.clear()
+            bodies += self.feed(rest)
+        return bodies
 
 
 def _cut(data: bytes | bytearray, position: int, bodies: list[bytes]) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from world import World
 
-from kvlab.kv.peering import Close, Dial, Peering, Session, Write
+from kvlab.kv.peer_session import Close, Dial, Session, Write
+from kvlab.kv.peering import Peering
 
 WAIT_US = 1_000_000  # longer than the higher id waits for the lower one
 

@@ -21,7 +21,7 @@ from kvlab.wire.peer import (
     FrameReader,
     Hello,
     encode_frame,
-    parse_hello,
+    parse_handshake,
 )
 
 from .node_process import Cluster, NodeProcess, Wire, nodes, until
@@ -265,7 +265,7 @@ def _introduce(wire: Wire, **change: object) -> bytes:
 )
 def test_a_peer_that_was_taken_and_then_talks_rubbish_is_cut_off(node, turn):
     with Witness(node), node.wire() as wire:
-        assert isinstance(parse_hello(_introduce(wire)), Hello)
+        assert isinstance(parse_handshake(_introduce(wire)), Hello)
         wire.send(turn)
         wire.rest()
     assert node.counters["bad_frames"] == 1

@@ -4,14 +4,17 @@ import hashlib
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from kvlab.check.verdict import Verdict
 from kvlab.errors import UsageError
+from kvlab.kv.state import Settings
 from kvlab.rng import Rng
 from kvlab.sim.draw import draw
 from kvlab.sim.run import Outcome, run
+from kvlab.sim.trace import Tracer
 from kvlab.spec.scenario import SECOND_US, FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
 from kvlab.spec.scenario_file import parse_scenario, render_scenario
 
@@ -237,3 +240,18 @@ def test_chance_is_the_same_on_every_python() -> None:
 
 
 GOLDEN = [806361, "f", [12, 92, 33, 45], 0.857286233841]
+
+
+@pytest.mark.parametrize("seed", [2, 7])
+def test_nodes_with_a_cluster_secret_are_simulated_too_and_repeat(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = partial(Settings, secret=b"a secret of many letters")
+    monkeypatch.setattr("kvlab.sim.world.Settings", settings)
+    spec, trace = draw(seed, nodes=4, operations=60), Tracer()
+
+    outcome = run(spec, trace=trace)
+
+    assert is_valid(outcome)
+    assert "sealed hello server1" in "\n".join(row[-1] for row in trace.rows)
+    assert run(spec).history == outcome.history

@@ -16,11 +16,12 @@ from kvlab.wire.peer import (
     TURN,
     FrameError,
     FrameReader,
+    Handshake,
     Hello,
     Refuse,
     encode_frame,
     encode_raw,
-    parse_hello,
+    parse_handshake,
     parse_turn,
     records_of,
 )
@@ -88,8 +89,8 @@ def test_a_length_beyond_the_limit_is_refused_when_it_comes_byte_by_byte():
 def test_before_the_handshake_a_stranger_may_send_little():
     length = (HELLO_BYTES_MAX + 1).to_bytes(4, "big")
     with pytest.raises(FrameError, match="the limit is"):
-        FrameReader(HELLO_BYTES_MAX).feed(length + b"x")
-    reader = FrameReader(HELLO_BYTES_MAX)
+        FrameReader(strange=1).feed(length + b"x")
+    reader = FrameReader(strange=1)
     assert reader.feed(length[:2]) == []
     with pytest.raises(FrameError, match="the limit is"):
         reader.feed(length[2:])
@@ -100,9 +101,19 @@ def test_after_the_handshake_frames_may_be_large_also_in_the_same_read():
     stream = encode_frame(HELLO_EXAMPLE) + encode_frame(large)
 
     for cut in (1, 4, 40, len(stream) - 1, len(stream)):
-        reader = FrameReader(HELLO_BYTES_MAX)
+        reader = FrameReader(strange=1)
         got = reader.feed(stream[:cut]) + reader.feed(stream[cut:])
         assert got == [encode(HELLO_EXAMPLE), encode(large)]
+
+
+def test_the_bound_of_strangers_holds_for_as_many_frames_as_it_was_told():
+    large = encode_frame(bytes(HELLO_BYTES_MAX * 3))
+    small = encode_frame(b"x")
+
+    assert len(FrameReader(strange=3).feed(small * 3 + large)) == 4
+    for before in range(3):
+        with pytest.raises(FrameError, match="the limit is"):
+            FrameReader(strange=3).feed(small * before + large)
 
 
 def test_a_large_frame_in_small_pieces_is_looked_at_once():
@@ -119,17 +130,17 @@ def test_a_large_frame_in_small_pieces_is_looked_at_once():
 @given(st.binary(max_size=60) | values.map(encode))
 def test_a_handshake_is_one_or_a_frame_error(body):
     try:
-        said = parse_hello(body)
+        said = parse_handshake(body)
     except FrameError:
         return
-    assert isinstance(said, Hello | Refuse)
+    assert isinstance(said, Handshake)
 
 
 def test_a_handshake_comes_back_as_it_was():
     refuse = Refuse(REFUSE, "cluster", "this is another cluster")
 
-    assert parse_hello(encode(HELLO_EXAMPLE)) == HELLO_EXAMPLE
-    assert parse_hello(encode(refuse)) == refuse
+    assert parse_handshake(encode(HELLO_EXAMPLE)) == HELLO_EXAMPLE
+    assert parse_handshake(encode(refuse)) == refuse
 
 
 @pytest.mark.parametrize(
@@ -151,7 +162,7 @@ def test_a_handshake_that_no_node_would_send_is_refused(change):
     body = encode([*(getattr(HELLO_EXAMPLE, f) if f not in change else change[f] for f in FIELDS)])
 
     with pytest.raises(FrameError):
-        parse_hello(body)
+        parse_handshake(body)
 
 
 FIELDS = [field.name for field in msgspec.structs.fields(Hello)]
@@ -202,7 +213,7 @@ def test_a_malformed_frame_is_a_frame_error(body):
     with pytest.raises(FrameError):
         parse_turn(body)
     with pytest.raises(FrameError):
-        parse_hello(body)
+        parse_handshake(body)
 
 
 def test_a_raw_part_is_the_same_as_a_part_encoded_in_place():
