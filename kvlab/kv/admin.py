@@ -1,4 +1,4 @@
-"""What a node answers about itself: PING STATUS MAP RANGES MOVES INSPECT LEAVE. No data operations.
+"""What a node answers about itself: PING STATUS MAP RANGES MOVES INSPECT LEAVE AUTH. No data.
 
 Each answer is a dict for the reply's `info`, or "CODE: sentence" for an error.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from kvlab.errors import UsageError
 from kvlab.kv.membership import Membership
+from kvlab.kv.password import NOT_SET, WRONG
 from kvlab.kv.state import State
 from kvlab.kv.transfer import Transfers
 from kvlab.ring.slot import slot_of
@@ -33,6 +34,7 @@ class Admin:
         self.disk: Callable[[], dict[str, Any]] = dict  # what the shell knows of the node's folder
         self._started_us = now_us
         self._verbs = {
+            "AUTH": self._auth,
             "PING": self._ping,
             "STATUS": self._status,
             "MAP": self._map,
@@ -48,6 +50,16 @@ class Admin:
         if verb is None:
             return "BAD_TYPE: Invalid request type"
         return verb(request, now_us)
+
+    def _auth(self, request: Request, _now_us: int) -> Answer:
+        """The session lets the client in; this is what it is told."""
+        password = self.state.settings.password
+        if password is None:
+            return f"BAD_REQUEST: {NOT_SET}"
+        if not password.accepts_request(request):
+            self.state.counters["auth_failures"] += 1
+            return f"WRONGPASS: {WRONG}"
+        return {"id": self.state.settings.id}
 
     def _ping(self, _request: Request, _now_us: int) -> Answer:
         return {"id": self.state.settings.id, "ready": self.membership.is_ready}

@@ -14,6 +14,7 @@ from kvlab.wire.http import encode_reply
 KIND = "text/plain; version=0.0.4; charset=utf-8"
 US_PER_SECOND = 1_000_000
 WHERE = "this is a kvlab node: ask /metrics or /healthz, or send JSON lines or RESP\n"
+LOCKED = "this node asks for a password: the user is default (Basic authentication)\n"
 
 _GAUGES = {  # field of STATUS -> what it is
     "epoch": "The epoch of the cluster map by which the node serves.",
@@ -38,6 +39,9 @@ COUNTERS = {
     "exchanges": "Ranges compared because their digests differed.",
     "catch_up_records": "Records fetched by comparisons.",
     "skewed_clocks": "Times of peers that were too far ahead to be followed.",
+    "auth_failures": "Passwords that were wrong.",
+    "slow_clients": "Connections cut off because their clients did not read.",
+    "heavy_clients": "Connections cut off because all together held too much memory.",
     "bad_requests": "Requests that made no sense.",
     "bad_frames": "Connections of peers that were ended for what they sent.",
     "refused_peers": "Peers refused for their secret or cluster, or because there were too many.",
@@ -47,12 +51,16 @@ COUNTERS = {
 }
 
 
-def answer(admin: Admin, method: str, path: str, now_us: int) -> bytes:
-    """Return the reply to one request."""
+def answer(admin: Admin, method: str, path: str, now_us: int, authorization: str = "") -> bytes:
+    """Return the reply to one request, which may have told the password."""
     head_only = method == "HEAD"
     if method not in ("GET", "HEAD") or path not in ("/metrics", "/healthz"):
         admin.state.counters["bad_requests"] += 1
         return encode_reply(404 if method in ("GET", "HEAD") else 405, WHERE, head_only=head_only)
+    password = admin.state.settings.password
+    if path == "/metrics" and password is not None and not password.accepts_header(authorization):
+        admin.state.counters["auth_failures"] += bool(authorization)
+        return encode_reply(401, LOCKED, head_only=head_only)
     if path == "/metrics":
         text = "".join(_lines(admin.status(now_us)))
         return encode_reply(200, text, kind=KIND, head_only=head_only)

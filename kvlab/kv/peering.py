@@ -244,11 +244,15 @@ class Peering:
         """End a handshake; `why` is for the log, "" where there is nothing to see to."""
         session.over = True
         if why:
-            self.node.state.counters["refused_peers"] += 1
-            self._note_once(session.who, f"no link with {session.who}: {why}")
+            self.turned_away(session.who, why)
         if not session.dialed:
             self.effects.append(Write(session, answer))
         self.effects.append(Close(session))
+
+    def turned_away(self, who: str, why: str) -> None:
+        """Count a peer that was refused, and warn of it once."""
+        self.node.state.counters["refused_peers"] += 1
+        self._note_once(who, f"no link with {who}: {why}")
 
     def _note_once(self, who: str, text: str) -> None:
         """Warn of a peer that tries again and again; not more often, and of not too many."""
@@ -269,7 +273,8 @@ class Peering:
     def _established(self, session: Session, hello: Hello, now_us: int) -> None:
         """Make a session the current one of its peer."""
         self._twin_since_us = 0
-        self._noted.pop(session.who, None)
+        if session.dialed:  # a caller is known by its host alone, where others may be
+            self._noted.pop(session.who, None)
         self._shaking.pop(session, None)
         old = self.current.get(hello.node)
         if old is not None:

@@ -22,6 +22,7 @@ from kvlab.kv.answer import LIGHT_BYTES_MAX, REPLY_BYTES_MAX
 from kvlab.kv.node import Node
 from kvlab.kv.resp_answer import RespBatch, as_stored
 from kvlab.kv.resp_commands import run
+from kvlab.kv.resp_connection import NOAUTH, WITHOUT_PASSWORD
 from kvlab.ring.slot import slot_of
 from kvlab.wire.limits import KEY_LIMIT_BYTES, VALUE_LIMIT_BYTES
 from kvlab.wire.resp import RespError, RespReader
@@ -42,6 +43,7 @@ class RespClient:
         "id",
         "in_refused_multi",
         "library",
+        "locked",
         "name",
         "node",
         "protocol",
@@ -58,6 +60,7 @@ class RespClient:
         self.name = b""
         self.library = {b"LIB-NAME": b"", b"LIB-VER": b""}
         self.began_us = now_us
+        self.locked = node.state.settings.password is not None  # until the password is told
         self.in_refused_multi = False  # until EXEC or DISCARD nothing is begun
         self.turn = False
         self.quit = False
@@ -69,6 +72,7 @@ class RespClient:
         """Begin anew, as if the connection had just been opened."""
         self.protocol, self.db, self.name = 2, 0, b""
         self.in_refused_multi, self.turn = False, True
+        self.locked = self.node.state.settings.password is not None
 
     def receive(self, conn: Any, items: Sequence[Any], now_us: int) -> RespBatch | bytes:
         """Begin a batch of requests, in order; return the bytes of all replies if they are there.
@@ -84,7 +88,9 @@ class RespClient:
             self.quit = True
             return error(f"ERR {items[0].message}")
         each = iter(items)
-        if state.solo and not self.db and not self.in_refused_multi:
+        if self.locked:
+            self._serve_locked(batch, each, now_us)
+        elif state.solo and not self.db and not self.in_refused_multi:
             self._serve_alone(batch, each, now_us)
         else:
             for args in each:
@@ -102,6 +108,17 @@ class RespClient:
         state.requests -= len(left)
         if not self.quit:
             state.rest = left
+
+    def _serve_locked(self, batch: RespBatch, each: Iterator[Any], now_us: int) -> None:
+        """Do what may be asked before the password; refuse the rest."""
+        for args in each:
+            if args[0].upper() in WITHOUT_PASSWORD:
+                run(self, batch, args, now_us)
+            else:
+                batch.replies.append(NOAUTH)
+                self.node.state.counters["bad_requests"] += 1
+            if self.turn:
+                self._leave(each)
 
     def _serve_alone(self, batch: RespBatch, each: Iterator[list[bytes]], now_us: int) -> None:
         """Do a batch where nobody else must be asked; all that is not GET or SET goes to `run`."""

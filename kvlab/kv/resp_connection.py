@@ -16,6 +16,14 @@ REDIS_VERSION = "7.0.0"
 NAME_BYTES_MAX = 256
 
 _NO_PASSWORD = error("ERR Client sent AUTH, but no password is set")  # clients know this sentence
+NOAUTH = error("NOAUTH Authentication required.")
+_NOAUTH_HELLO = error(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto>"
+    " AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol"
+    " version at the same time"
+)
+_WRONGPASS = error("WRONGPASS invalid username-password pair or user is disabled.")
+WITHOUT_PASSWORD = (b"AUTH", b"HELLO", b"QUIT", b"RESET")  # as in Redis
 _BAD_NAME = error(
     "ERR Client names cannot contain spaces, newlines or special characters, "
     f"nor have more than {NAME_BYTES_MAX} bytes"
@@ -47,9 +55,24 @@ def reset(client: RespClient, _batch: RespBatch, _args: list[bytes], _now_us: in
     return simple("RESET")
 
 
-def auth(_client: RespClient, _batch: RespBatch, _args: list[bytes], _now_us: int) -> bytes:
-    """AUTH: refused, because whoever sends a password believes that there is one."""
-    return _NO_PASSWORD
+def auth(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
+    """AUTH [user] password."""
+    if len(args) > 3:
+        return _SYNTAX
+    return _tell_password(client, args[1] if len(args) == 3 else b"default", args[-1]) or OK
+
+
+def _tell_password(client: RespClient, user: bytes, told: bytes) -> bytes:
+    """Let a client in that tells the password; return b"", or the error."""
+    state = client.node.state
+    password = state.settings.password
+    if password is None:  # whoever sends one believes that there is one
+        return _NO_PASSWORD
+    if not password.accepts(told, user):
+        state.counters["auth_failures"] += 1
+        return _WRONGPASS
+    client.locked, client.turn = False, True
+    return b""
 
 
 def select(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
@@ -81,12 +104,17 @@ def hello(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int
     while rest:
         option = rest[0].upper()
         if option == b"AUTH" and len(rest) >= 3:
-            return _NO_PASSWORD
+            if problem := _tell_password(client, rest[1], rest[2]):
+                return problem
+            rest = rest[3:]
+            continue
         if option != b"SETNAME" or len(rest) < 2:
             return _SYNTAX
         name, rest = rest[1], rest[2:]
         if not _is_name(name):
             return _BAD_NAME
+    if client.locked:
+        return _NOAUTH_HELLO
     if name is not None:
         client.name = name
     if protocol != client.protocol:

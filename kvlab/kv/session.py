@@ -11,6 +11,8 @@ Invariants:
    WRITE_BYTES_HIGH of replies and one batch (kv/coordinator.py) wait for it.
 3. No request is left in `state.rest`: another client's would take its place.
 4. Once `close_due` is true it stays so, and no call returns bytes any more.
+5. Where there is a password, nothing is begun for who has not told it but what needs none, and no
+   more than LOCKED_BYTES_MAX of a request is kept.
 """
 
 from __future__ import annotations
@@ -22,17 +24,20 @@ from typing import Any, NamedTuple
 from kvlab.kv import metrics
 from kvlab.kv.answer import REPLY_BYTES_MAX, Batch
 from kvlab.kv.node import Node
+from kvlab.kv.password import LOCKED_BYTES_MAX, TOO_LONG, let_in
 from kvlab.kv.peering import NEVER_US
 from kvlab.kv.resp_client import RespClient
 from kvlab.wire.http import HttpReader, encode_reply
-from kvlab.wire.json_lines import JsonReader, PlainRequest, Refusal
+from kvlab.wire.json_lines import JsonReader, PlainRequest, Refusal, Request
 from kvlab.wire.resp import RespError
 from kvlab.wire.sniff import Protocol, sniff
 
 BATCHES_MAX = 256  # batches under way per connection; beyond it nothing more is read
+REQUESTS_MAX = 16_384  # ... and requests
 PARTIAL_US_MAX = 30_000_000  # an unfinished document may wait so long for its rest
 # For the shell: of replies that the transport has not taken. Beyond it, `pause_writing`.
 WRITE_BYTES_HIGH = 1024 * 1024
+STALLED_US_MAX = 60_000_000  # a client that takes so little in this time is cut off
 
 
 class Held(NamedTuple):
@@ -63,8 +68,10 @@ class ClientSession:
     """
 
     __slots__ = (
+        "_asked",
         "_http",
         "_json",
+        "_locked",
         "_node",
         "_resp",
         "_state",
@@ -94,9 +101,11 @@ class ClientSession:
         self._node = node
         self._state = node.state
         self._json = False  # the first bytes were those of a client that speaks JSON
+        self._locked = False  # ... and has not told the password
         self._resp: RespClient | None = None  # ... or RESP
         self._http: HttpReader | None = None  # ... or a probe that speaks HTTP
         self._write_paused = False
+        self._asked = 0  # requests in `queue`
         self._unheard = False  # reading was paused in the time that `deadline_us` ends
 
     @property
@@ -113,6 +122,18 @@ class ClientSession:
     def wants_turn(self) -> bool:
         """Whether nothing stands in the way of held requests. Other clients come between."""
         return bool(self.held) and not self.queue and not self._write_paused
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether there is a password, and the client has not told it."""
+        if self._resp is not None:
+            return self._resp.locked
+        return not self._json and self._state.settings.password is not None
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes of an unfinished request are kept."""
+        return (self._resp or self).reader.waiting_bytes
 
     # -- the client -----------------------------------------------------------------------------
 
@@ -148,7 +169,7 @@ class ClientSession:
 
     @property
     def _is_other(self) -> bool:
-        return self._resp is not None or self._http is not None
+        return self._resp is not None or self._http is not None or self._locked
 
     def _is_json(self, data: bytes, now_us: int) -> bool:
         """Look at the first bytes. Whatever is not another's business is the JSON reader's."""
@@ -161,15 +182,18 @@ class ClientSession:
         elif kind is Protocol.HTTP:
             self._http = HttpReader()
         else:
-            self._json = True  # or rubbish, of which the reader says so
+            self._locked = self._state.settings.password is not None
+            self._json = not self._locked  # or rubbish, of which the reader says so
         return self._json
 
     def _feed_other(self, data: bytes, now_us: int) -> bytes:
-        """Take what is not JSON."""
+        """Take what is not JSON, or of a client that has not told the password."""
         if self._resp is not None:
             return self._receive_resp(self._resp, data, now_us)
-        if self._http is None or self.closing:
+        if self.closing:
             return b""
+        if self._http is None:
+            return self._receive(data, now_us) if self._locked else b""
         asked = self._http.feed(data)
         if asked is None:
             self._see_to_rest(now_us, waits=True, whole=False)
@@ -179,7 +203,7 @@ class ClientSession:
         if isinstance(asked, int):
             self._state.counters["bad_requests"] += 1
             return encode_reply(asked, metrics.WHERE)
-        return metrics.answer(self._node.admin, *asked, now_us)
+        return metrics.answer(self._node.admin, *asked, now_us, self._http.authorization)
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -198,17 +222,30 @@ class ClientSession:
         """Begin requests of any kind, or hold them until their turn."""
         reader = self.reader
         items = reader.feed(data)
+        uniform = reader.uniform
+        if self._locked:
+            self._unlock(items)
+            uniform = False
         replies = b""
         if items:
             last = items[-1]
             self.closing = type(last) is Refusal and last.close
             replies = self._submit(
-                Held(items, plain=False, camel=reader.camel, uniform=reader.uniform), now_us
+                Held(items, plain=False, camel=reader.camel, uniform=uniform), now_us
             )
         waits = reader.waiting_bytes > 0
         if waits or self.deadline_us != NEVER_US:
             self._see_to_rest(now_us, waits=waits, whole=bool(items))
         return replies
+
+    def _unlock(self, items: list[Request | Refusal]) -> None:
+        """Refuse what comes before the password, and go on as with anybody once that has come."""
+        password, reader = self._state.settings.password, self.reader
+        if password is None or let_in(password, items):
+            self._locked, self._json = False, True
+            self.stirred = True
+        elif reader.waiting_bytes > LOCKED_BYTES_MAX:
+            items.append(Refusal("NOAUTH", TOO_LONG, reader.camel, close=True))
 
     def _receive_resp(self, client: RespClient, data: bytes, now_us: int) -> bytes:
         """Begin requests in RESP, or hold them until their turn."""
@@ -220,6 +257,8 @@ class ClientSession:
             items = reader.feed(data)
         except RespError as error:
             items, broken = error.requests, error
+        if client.locked and broken is None and reader.waiting_bytes > LOCKED_BYTES_MAX:
+            broken = RespError(TOO_LONG)
         replies = self._submit(Held(items), now_us) if items else b""
         if broken is not None and not self.closing:
             replies += self._submit(Held([broken]), now_us)
@@ -271,7 +310,9 @@ class ClientSession:
         if not queue and not batch.pending:
             return batch.encode()
         queue.append(batch)
-        if len(queue) >= BATCHES_MAX or batch.heavy_bytes > REPLY_BYTES_MAX // 4:
+        self._asked += len(batch.replies)
+        heavy = batch.heavy_bytes > REPLY_BYTES_MAX // 4
+        if heavy or len(queue) >= BATCHES_MAX or self._asked >= REQUESTS_MAX:
             self._throttle()
         return b""
 
@@ -284,7 +325,9 @@ class ClientSession:
             return b""
         parts = []
         while queue and not queue[0].pending:
-            parts.append(queue.popleft().encode())
+            batch = queue.popleft()
+            self._asked -= len(batch.replies)
+            parts.append(batch.encode())
         if self.read_paused:
             self._throttle()
         if self.held or self.closing:
@@ -348,6 +391,7 @@ class ClientSession:
         """Stop or go on reading, as the bounds say."""
         queue = self.queue
         pause = self._write_paused or bool(self.held) or len(queue) >= BATCHES_MAX // 2
+        pause = pause or self._asked >= REQUESTS_MAX // 2
         if not pause and queue:
             pause = sum(batch.heavy_bytes for batch in queue) > REPLY_BYTES_MAX
         if pause != self.read_paused:

@@ -18,6 +18,7 @@ from typing import Any
 
 from kvlab.kv.group import Route
 from kvlab.kv.link import Link
+from kvlab.kv.password import Password
 from kvlab.kv.version import Clock
 from kvlab.ring.cluster_map import ClusterMap, Member
 from kvlab.ring.slot import SLOT_COUNT, slot_of
@@ -48,6 +49,7 @@ class Settings:
     timeout_us: int = 1_000_000  # of one client operation
     dead_after_ticks: int = 0  # a member that is away so long is replaced; 0: never
     secret: bytes = field(default=b"", repr=False)  # that peers must know; b"": none has to
+    password: Password | None = None  # that clients must tell
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, cast
 
 from kvlab.kv.peering import NEVER_US
-from kvlab.kv.session import WRITE_BYTES_HIGH, ClientSession
+from kvlab.kv.session import STALLED_US_MAX, WRITE_BYTES_HIGH, ClientSession
 
 if TYPE_CHECKING:
     from kvlab.live.server import Server
@@ -30,6 +30,13 @@ class ClientConnection(asyncio.Protocol):
         self._read_paused = False
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None  # when a client that reads nothing is cut
+        self._is_stranger = self.session.is_stranger
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory the client's slowness costs: half a request, and replies not read."""
+        return self.session.waiting_bytes + self.transport.get_write_buffer_size()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
@@ -70,11 +77,17 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket takes no more for now."""
+        if self._stalled is None:
+            loop = asyncio.get_running_loop()
+            self._stalled = loop.call_later(STALLED_US_MAX / 1e6, self._cut_off)
         self.session.pause_writing()
         self._look()
 
     def resume_writing(self) -> None:
         """The socket has taken what was written."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
         self._write(self.session.resume_writing(self.server.now_us()))
 
     def _write(self, data: bytes) -> None:
@@ -101,6 +114,9 @@ class ClientConnection(asyncio.Protocol):
         """Do what the session wants beside writing."""
         session, transport = self.session, self.transport
         session.stirred = False
+        if self._is_stranger and not session.is_stranger:
+            self._is_stranger = False
+            self.server.client_known(self)
         if session.peer_data:
             self._let_go()
             self.server.adopt_peer(self, session.peer_data)
@@ -141,9 +157,17 @@ class ClientConnection(asyncio.Protocol):
         if self.session.deadline_us != NEVER_US and self._timer is None:
             self._arm()
 
+    def _cut_off(self) -> None:
+        """Give up a client that has not read for long, unless it was the disk that held it up."""
+        self._stalled = None
+        if self.transport.get_write_buffer_size() > WRITE_BYTES_HIGH // 4:
+            self.server.node.state.counters["slow_clients"] += 1
+            self.transport.abort()
+
     def _let_go(self) -> None:
         """Keep nothing that would keep this object."""
         self.session.conn = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stalled = None

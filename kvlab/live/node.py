@@ -15,6 +15,7 @@ import sys
 
 from kvlab.errors import InfraError, KvlabError, PortTakenError, UsageError
 from kvlab.live.options import NodeOptions
+from kvlab.live.security import is_loopback
 from kvlab.live.server import BACKLOG, Server
 
 try:
@@ -55,6 +56,10 @@ async def _serve(options: NodeOptions, listener: socket.socket) -> int:
         loop.add_signal_handler(number, server.stopping.set)
     await server.start()
     server.log.info("serving at %s; %s", server.address, _where(options, server))
+    if server.security.asks:
+        server.log.info("asked of others: %s", ", ".join(server.security.asks))
+    elif not is_loopback(options.host):
+        server.log.warning("whoever reaches %s can read and change everything", server.address)
     _tell_ready(options, listener)
     await server.run()
     if server.failure:

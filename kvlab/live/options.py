@@ -7,22 +7,44 @@ programs too: `-id server1 -addr localhost:8081 -join localhost:8081`.
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from kvlab.errors import UsageError
 from kvlab.kv.keeper import Policy
+from kvlab.live.security import (
+    ENV_CLUSTER_SECRET,
+    ENV_PASSWORD,
+    WILDCARDS,
+    Security,
+    Tls,
+    from_environment,
+    is_loopback,
+    read_cluster_secret,
+    read_secret,
+)
 from kvlab.units import parse_duration
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ID_LENGTH_MAX = 64
 COPIES_MAX = 16
 DEAD_AFTER_US_MAX = 24 * 3600 * 1_000_000
 NAME_LENGTH_MAX = 64  # of a cluster and of a rack
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{ID_LENGTH_MAX - 1}}}")
 _PORT = re.compile("[0-9]{1,5}")
+_EPILOG = (
+    "examples:\n"
+    "  kvlab node --id server1 --addr localhost:8081\n"
+    "  kvlab node --id server2 --addr localhost:8082 --join localhost:8081\n"
+    "  kvlab node -id server3 -addr localhost:8083 -join localhost:8081\n\n"
+    "  kvlab node --id server1 --addr localhost:8081 --data ./server1\n"
+    "  kvlab node --id server1 --addr 10.0.0.1:8081 --password-file ./password\n\n"
+    "Without --data the data is kept in memory: a node that ends forgets it, and is refilled\n"
+    "by the others when it comes back. KVLAB_PASSWORD and KVLAB_CLUSTER_SECRET may stand in\n"
+    "for the files of --password-file and --cluster-secret-file."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +74,14 @@ class NodeOptions:
     listen_fd: int | None = None
     ready_fd: int | None = None
     log_level: str = "info"
+    password: str = field(default="", repr=False)
+    password_file: str = ""
+    cluster_secret: str = field(default="", repr=False)
+    cluster_secret_file: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+    insecure: bool = False
     first_map: dict[str, Any] | None = None
 
 
@@ -68,11 +98,6 @@ def parse(argv: Sequence[str]) -> NodeOptions:
     """Parse a node's command line; raises UsageError, or SystemExit for --help and bad flags."""
     given = vars(node_parser().parse_args(list(argv)))
     host, port = split_address(given.pop("addr"), "--addr")
-    if host not in LOOPBACK:
-        raise UsageError(
-            f"--addr {host}: this version listens on loopback only, as it has no passwords yet",
-            hint="use localhost:PORT",
-        )
     _check_id("--id", given["id"])
     for flag, least in (("cluster", 1), ("rack", 0)):
         if not least <= len(given[flag]) <= NAME_LENGTH_MAX:
@@ -93,9 +118,43 @@ def parse(argv: Sequence[str]) -> NodeOptions:
         split_address(given["advertise"], "--advertise")
     given["join"] = tuple(given["join"])
     given["dead_after_us"] = _dead_after(given.pop("dead_after"))
+    given["password"], given["cluster_secret"] = _secrets(given)
     options = NodeOptions(host=host, port=port, initial=tuple(initial), **given)
     _check_numbers(options)
+    _check_security(options)
     return options
+
+
+def _secrets(given: dict[str, Any]) -> tuple[str, str]:
+    """Return what the environment says in place of files."""
+    environment = dict(os.environ)
+    for flag, name in (
+        ("password_file", ENV_PASSWORD),
+        ("cluster_secret_file", ENV_CLUSTER_SECRET),
+    ):
+        if given[flag]:
+            environment.pop(name, None)
+    return from_environment("", "", environment)
+
+
+def _check_security(options: NodeOptions) -> None:
+    """Raise UsageError where strangers could reach a node that asks nothing of them."""
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise UsageError("--tls-cert and --tls-key belong together: give both, or neither")
+    if options.tls_ca and not options.tls_cert:
+        raise UsageError("--tls-ca says whom to trust; give --tls-cert and --tls-key with it")
+    asks = options.password or options.password_file or options.tls_cert
+    if not asks and not options.insecure and not is_loopback(options.host):
+        raise UsageError(
+            f"--addr {options.host}: others can reach this address, and nothing is asked of them",
+            hint="give --password-file FILE, or --tls-cert and --tls-key, or use localhost;"
+            " --insecure starts it all the same",
+        )
+    if options.host in WILDCARDS and not options.advertise:
+        raise UsageError(
+            f"--addr {options.host} is no address that others could dial",
+            hint="add the one that they dial: --advertise HOST:PORT",
+        )
 
 
 def _dead_after(text: str) -> int:
@@ -136,15 +195,7 @@ def node_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kvlab node",
         description="Run one node of the store: an ordinary TCP server for JSON and Redis clients.",
-        epilog=(
-            "examples:\n"
-            "  kvlab node --id server1 --addr localhost:8081\n"
-            "  kvlab node --id server2 --addr localhost:8082 --join localhost:8081\n"
-            "  kvlab node -id server3 -addr localhost:8083 -join localhost:8081\n\n"
-            "  kvlab node --id server1 --addr localhost:8081 --data ./server1\n\n"
-            "Without --data the data is kept in memory: a node that ends forgets it, and is refilled\n"
-            "by the others when it comes back."
-        ),
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -187,7 +238,42 @@ def node_parser() -> argparse.ArgumentParser:
         help="with --data: answer when the disk has it (always), or sync ten times a second,"
         " or leave it to the system",
     )
+    _add_security(parser)
     add("--listen-fd", type=int, default=None, help=argparse.SUPPRESS)
     add("--ready-fd", type=int, default=None, help=argparse.SUPPRESS)
     add("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser
+
+
+def _add_security(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--password-file", default="", metavar="FILE", help="what clients must tell (AUTH)")
+    add(
+        "--cluster-secret-file",
+        default="",
+        metavar="FILE",
+        help="what nodes must prove to each other to know (the password, if there is one)",
+    )
+    add("--tls-cert", default="", metavar="FILE", help="speak TLS only, with this certificate")
+    add("--tls-key", default="", metavar="FILE", help="the key of the certificate")
+    add(
+        "--tls-ca",
+        default="",
+        metavar="FILE",
+        help="whom to trust; nodes must show a certificate of it (default: the system's)",
+    )
+    add(
+        "--insecure",
+        action="store_true",
+        help="listen where others can reach it without asking anything of them",
+    )
+
+
+def security_of(options: NodeOptions, warn: Callable[[str], object]) -> Security:
+    """Read the files that the options name; raises UsageError."""
+    password, secret = options.password, options.cluster_secret
+    if options.password_file:
+        password = read_secret(options.password_file, "the password", warn)
+    if options.cluster_secret_file:
+        secret = read_cluster_secret(options.cluster_secret_file, warn)
+    return Security(password, secret, Tls(options.tls_cert, options.tls_key, options.tls_ca))

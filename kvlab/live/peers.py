@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from kvlab.kv.peer_session import Close, Dial, Session, Write
 from kvlab.kv.peering import NEVER_US, WRITE_BYTES_MAX, Peering
 from kvlab.live.options import split_address
+from kvlab.live.security import tls_trouble
 from kvlab.wire.peer import NONCE_BYTES
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Peers:
             lambda: os.urandom(NONCE_BYTES),
         )
         self.open: set[PeerConnection] = set()
+        self._tls = server.security.peer_context()
         self._connecting: dict[Session, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_us = NEVER_US
@@ -84,6 +86,10 @@ class Peers:
     def accept(self, transport: asyncio.Transport, data: bytes) -> None:
         """Take over a connection that began as a client's."""
         origin = str(transport.get_extra_info("peername", ("",))[0])
+        if self.server.security.needs_certificate and not transport.get_extra_info("peercert"):
+            self.peering.turned_away(f"a caller from {origin}", "it shows no certificate")
+            transport.abort()
+            return
         connection = PeerConnection(self, self.peering.accept(self.server.now_us(), origin))
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -161,8 +167,12 @@ class Peers:
         host, port = split_address(session.address)
         loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: PeerConnection(self, session), host, port)
-        except OSError:
+            await loop.create_connection(
+                lambda: PeerConnection(self, session), host, port, ssl=self._tls
+            )
+        except OSError as error:
+            if self._tls is not None and (trouble := tls_trouble(error)):
+                self.peering.turned_away(session.who, trouble)
             self.ended(session)
         finally:
             self._connecting.pop(session, None)

@@ -12,17 +12,22 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from kvlab.kv.node import TICK_US, Node
+from kvlab.kv.password import Password
 from kvlab.kv.state import Settings
 from kvlab.live.clients import ClientConnection
 from kvlab.live.keeping import Folder, Keeping
-from kvlab.live.options import NodeOptions
+from kvlab.live.options import NodeOptions, security_of
 from kvlab.live.peers import PeerConnection, Peers
+from kvlab.live.security import TLS_HANDSHAKE_SECONDS, WILDCARDS, Security
 from kvlab.ring.cluster_map import ClusterMap
 
 if TYPE_CHECKING:
     import socket
 
 CLIENTS_MAX = 10_000
+STRANGERS_MAX = 1024  # clients that have not told the password; the oldest gives way to one more
+CLIENT_BYTES_MAX = 512 * 1024 * 1024  # of unfinished requests and unread replies of all clients
+TICKS_PER_WEIGHING = 10
 BACKLOG = 1024
 DRAIN_SECONDS_MAX = 2.0
 DRAIN_TELL_SECONDS = 0.1  # in which clients are turned away with a word
@@ -40,8 +45,8 @@ class Server:
         self.clock_offset_ns = time.time_ns() - time.monotonic_ns()
         host, port = listener.getsockname()[:2]
         self.address = f"{host}:{port}"
-        advertise = options.advertise or f"{options.host}:{port}"
-        majority = options.replication // 2 + 1
+        self.security = security_of(options, self.log.warning)
+        self._tls = self.security.server_context()
         folder = None
         if options.data:
             folder = Folder(
@@ -51,29 +56,10 @@ class Server:
                 range_count=options.ranges,
             )
 
-        def settings(boot: int) -> Settings:
-            return Settings(
-                id=options.id,
-                cluster=options.cluster,
-                address=advertise,
-                client_address=f"{options.host}:{port}",
-                boot=boot,
-                replication=options.replication,
-                range_count=options.ranges,
-                r=options.r or majority,
-                w=options.w or majority,
-                dead_after_ticks=options.dead_after_us // TICK_US,
-                weight=options.weight,
-                rack=options.rack,
-                initial=options.initial,
-                first_map=ClusterMap.from_builtins(options.first_map)
-                if options.first_map
-                else None,
-            )
-
         now_us = self.now_us()
         boot = (folder.life(options.sync) if folder is not None else 0) or now_us
-        self.node = Node(settings(boot), now_us, folder.saved if folder is not None else None)
+        settings = _settings(options, self.security, boot, port)
+        self.node = Node(settings, now_us, folder.saved if folder is not None else None)
         self.keeping: Keeping | None = None
         if folder is not None:
             self.keeping = Keeping(self.node, folder, options.sync, self.now_us, _write, _abort)
@@ -83,6 +69,8 @@ class Server:
         self.node.state.log = self.log.info
         self.peers = Peers(self, options.join)
         self.clients: set[ClientConnection] = set()
+        self._strangers: dict[ClientConnection, None] = {}  # who have not told the password
+        self._ticks = 0
         self.stopping = asyncio.Event()
         self.failure = ""  # why the node ended by itself
         self._listener = listener
@@ -100,7 +88,11 @@ class Server:
     async def start(self) -> None:
         """Begin to serve, and to look for the other members."""
         self._server = await self._loop.create_server(
-            lambda: ClientConnection(self), sock=self._listener, backlog=BACKLOG
+            lambda: ClientConnection(self),
+            sock=self._listener,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if self._tls is not None else None,
         )
         if not self.options.join:
             self.node.membership.alone(self.now_us())
@@ -152,12 +144,27 @@ class Server:
             self.keeping.tick()
         self.peers.tick()
         self.touch()
+        self._ticks += 1
+        if self._ticks % TICKS_PER_WEIGHING == 0:
+            self._weigh()
         if node.membership.refused:
             self.failure = node.membership.refused
             self.stopping.set()
         elif node.state.left and not node.transfers.giving:
             self.log.info("%s has left the cluster", self.options.id)
             self.stopping.set()
+
+    def _weigh(self) -> None:
+        """Cut off the heaviest clients where all together hold too much memory."""
+        total = sum(client.held_bytes for client in self.clients)
+        if total <= CLIENT_BYTES_MAX:
+            return
+        for client in sorted(self.clients, key=lambda one: one.held_bytes, reverse=True):
+            total -= client.held_bytes
+            self.node.state.counters["heavy_clients"] += 1
+            client.transport.abort()
+            if total <= CLIENT_BYTES_MAX:
+                return
 
     # -- what connections call ------------------------------------------------------------------
 
@@ -188,16 +195,51 @@ class Server:
             return
         self.clients.add(client)
         self.node.admin.connections = len(self.clients)
+        if client.session.is_stranger:
+            self._strangers[client] = None
+            if len(self._strangers) > STRANGERS_MAX:
+                self.node.state.counters["refused_connections"] += 1
+                next(iter(self._strangers)).transport.abort()
+
+    def client_known(self, client: ClientConnection) -> None:
+        """A client has told the password."""
+        self._strangers.pop(client, None)
 
     def client_went(self, client: ClientConnection) -> None:
         """Count a client out."""
         self.clients.discard(client)
+        self._strangers.pop(client, None)
         self.node.admin.connections = len(self.clients)
 
     def adopt_peer(self, client: ClientConnection, data: bytes) -> None:
         """Hand over a connection that turned out to be a peer's."""
         self.client_went(client)
         self.peers.accept(client.transport, data)
+
+
+def _settings(options: NodeOptions, security: Security, boot: int, port: int) -> Settings:
+    """Return what a node is told of itself for one life; `port` is the one that it listens on."""
+    majority = options.replication // 2 + 1
+    address = f"{options.host}:{port}"
+    advertise = options.advertise or address
+    return Settings(
+        id=options.id,
+        cluster=options.cluster,
+        address=advertise,
+        client_address=advertise if options.host in WILDCARDS else address,
+        boot=boot,
+        replication=options.replication,
+        range_count=options.ranges,
+        r=options.r or majority,
+        w=options.w or majority,
+        dead_after_ticks=options.dead_after_us // TICK_US,
+        weight=options.weight,
+        rack=options.rack,
+        initial=options.initial,
+        first_map=ClusterMap.from_builtins(options.first_map) if options.first_map else None,
+        secret=security.peer_secret,
+        password=Password(security.password) if security.password else None,
+    )
 
 
 def _write(connection: ClientConnection | PeerConnection, data: bytes | None) -> None:

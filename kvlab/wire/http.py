@@ -10,6 +10,7 @@ HEAD_BYTES_MAX = 8192  # of a request: longer ones are refused
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     404: "Not Found",
     405: "Method Not Allowed",
     431: "Request Header Fields Too Large",
@@ -21,6 +22,7 @@ class HttpReader:
     """Collects the head of one request."""
 
     def __init__(self) -> None:
+        self.authorization = ""  # the header of this name, once the head is whole
         self._head = bytearray()
 
     def feed(self, data: bytes) -> tuple[str, str] | int | None:
@@ -29,7 +31,11 @@ class HttpReader:
         end = self._head.find(b"\r\n\r\n")
         if end < 0:
             return 431 if len(self._head) > HEAD_BYTES_MAX else None
-        line, _, _ = self._head[:end].partition(b"\r\n")
+        line, _, fields = self._head[:end].partition(b"\r\n")
+        for field in fields.split(b"\r\n"):
+            name, _, value = field.partition(b":")
+            if name.lower() == b"authorization":
+                self.authorization = value.decode("latin-1").strip()
         words = line.split(b" ")
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return 400
@@ -50,6 +56,9 @@ def encode_reply(
         f"Content-Type: {kind}\r\n"
         f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\n"
-        "Connection: close\r\n\r\n"
+        "Connection: close\r\n"
     )
+    if status == 401:
+        head += 'WWW-Authenticate: Basic realm="kvlab"\r\n'
+    head += "\r\n"
     return head.encode() if head_only else head.encode() + body

@@ -31,6 +31,7 @@ else:
         "INCR",
         "SETNX",
         "APPEND",
+        "AUTH",
         "PING",
         "STATUS",
         "MAP",

@@ -11,7 +11,7 @@ from world import World
 
 from kvlab.kv.answer import REPLY_BYTES_MAX
 from kvlab.kv.peering import NEVER_US
-from kvlab.kv.session import BATCHES_MAX, PARTIAL_US_MAX
+from kvlab.kv.session import BATCHES_MAX, PARTIAL_US_MAX, REQUESTS_MAX
 
 MIB = 1024 * 1024
 BIG = REPLY_BYTES_MAX // 4
@@ -268,6 +268,22 @@ def test_reading_stops_at_many_batches_and_goes_on_well_below(client: Client) ->
     assert len(client.take()) == BATCHES_MAX
     assert not session.read_paused
     assert session.stirred
+
+
+def test_reading_stops_at_many_requests_and_goes_on_well_below(client: Client) -> None:
+    session, piece = client.session, [set_(f"k{number}") for number in range(1000)]
+    sent = 0
+    while not session.read_paused:
+        client.send(*piece)
+        client.world.collect()
+        sent += len(piece)
+        assert sent < REQUESTS_MAX + 2 * len(piece)
+    assert sent >= REQUESTS_MAX
+
+    client.deliver()
+
+    assert len(client.take()) == sent
+    assert not session.read_paused
 
 
 def test_reading_stops_while_large_replies_wait(client: Client) -> None:

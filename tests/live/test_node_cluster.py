@@ -238,7 +238,7 @@ def test_help_shows_examples():
         (["--id", "a", "--addr", ":80"], "localhost:8081"),
         (["--id", "a", "--addr", "localhost:99999"], "localhost:8081"),
         (["--id", "a", "--addr", "localhost:8²"], "localhost:8081"),
-        (["--id", "a", "--addr", "0.0.0.0:0"], "localhost:PORT"),
+        (["--id", "a", "--addr", "0.0.0.0:0"], "--password-file FILE"),
         (["--id", "a b", "--addr", "localhost:0"], "letters, digits"),
         (["--id", "", "--addr", "localhost:0"], "letters, digits"),
         (["--id", "a" * 65, "--addr", "localhost:0"], "letters, digits"),

@@ -12,7 +12,7 @@ import pytest
 
 from kvlab.kv import session
 from kvlab.kv.peering import NEVER_US
-from kvlab.live import server
+from kvlab.live import clients, server
 from kvlab.live.options import NodeOptions
 from kvlab.live.server import Server
 
@@ -22,12 +22,12 @@ SECONDS_MAX = 10.0
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(**options) -> AsyncIterator[Server]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     listener.setblocking(False)
-    node = Server(NodeOptions("server1"), listener)
+    node = Server(NodeOptions("server1", **options), listener)
     await node.start()
     try:
         async with asyncio.timeout(SECONDS_MAX):
@@ -181,5 +181,87 @@ def test_what_one_reader_is_owed_stays_small_and_comes_in_order():
                 assert value == str(number % 4) * 2_000_000, number
             assert not client.session.busy
             writer.close()
+
+    asyncio.run(scene())
+
+
+async def _never_read(node: Server, value_bytes: int) -> asyncio.StreamWriter:
+    """Ask for more than a client takes that reads nothing, until the node holds it."""
+    await _ask(node, type="SET", key="big", value="x" * value_bytes)
+    _, writer = await _connect(node)
+    writer.transport.pause_reading()
+    writer.write(b'{"type":"GET","key":"big"}\n' * (32_000_000 // value_bytes))
+    await _until(lambda: any(one.session.held for one in node.clients), "to be held back")
+    return writer
+
+
+def test_a_client_that_never_reads_is_cut_off_in_time(monkeypatch):
+    monkeypatch.setattr(clients, "STALLED_US_MAX", 200_000)
+
+    async def scene():
+        async with serving() as node:
+            writer = await _never_read(node, 1_000_000)
+            await _until(lambda: not node.clients, "it to be cut off")
+            assert node.node.state.counters["slow_clients"] == 1
+            assert (await _ask(node, type="GET", key="none"))["code"] == "NOT_FOUND"
+            writer.transport.abort()
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_reads_again_in_time_stays(monkeypatch):
+    monkeypatch.setattr(clients, "STALLED_US_MAX", 200_000)
+
+    async def scene():
+        async with serving() as node:
+            writer = await _never_read(node, 1_000_000)
+            writer.transport.resume_reading()
+            [client] = [one for one in node.clients if one.session.held]
+            await _until(lambda: not client.session.held, "all to leave")
+            await _until(lambda: client._stalled is None, "nothing to threaten it any more")
+            assert client in node.clients
+            writer.transport.abort()
+
+    asyncio.run(scene())
+
+
+def test_where_clients_hold_too_much_the_heaviest_goes(monkeypatch):
+    monkeypatch.setattr(server, "CLIENT_BYTES_MAX", 3_000_000)
+
+    async def scene():
+        async with serving() as node:
+            half = [await _connect(node) for _ in range(3)]
+            for number, (_, writer) in enumerate(half, start=1):
+                writer.write(b'{"type":"SET","value":"' + b"x" * (600_000 * number))
+            await _until(lambda: len(node.clients) == 2, "one to be cut off")
+            assert node.node.state.counters["heavy_clients"] == 1
+            with contextlib.suppress(ConnectionError):
+                assert await half[2][0].read() == b""
+            for _, writer in half:
+                writer.transport.abort()
+
+    asyncio.run(scene())
+
+
+def test_of_too_many_strangers_the_oldest_gives_way(monkeypatch):
+    monkeypatch.setattr(server, "STRANGERS_MAX", 2)
+    auth = b'{"type":"AUTH","value":"word"}\n'
+
+    async def scene():
+        async with serving(password="word") as node:
+            known = []
+            for _ in range(3):
+                reader, writer = await _connect(node)
+                known.append((reader, writer))
+                writer.write(auth)
+                assert b"SUCCESS" in await reader.readline()
+            strangers = [await _connect(node) for _ in range(3)]
+            with contextlib.suppress(ConnectionError):
+                assert await strangers[0][0].read() == b""
+            for reader, writer in known + strangers[1:]:
+                writer.write(b'{"type":"PING"}\n')
+                assert b"SUCCESS" in await reader.readline()
+            for _, writer in known + strangers:
+                writer.transport.abort()
 
     asyncio.run(scene())
