@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from kvlab.errors import DefiniteError, UncertainError
+from kvlab.live.security import OPEN, Access
 
 # A map of a large cluster is the longest answer.
 ANSWER_BYTES_MAX = 64 << 20
@@ -31,22 +32,27 @@ _encoder = msgspec.json.Encoder()
 
 
 async def ask(
-    host: str, port: int, request: dict[str, Any], timeout_s: float = ASK_TIMEOUT_S
+    host: str,
+    port: int,
+    request: dict[str, Any],
+    timeout_s: float = ASK_TIMEOUT_S,
+    access: Access = OPEN,
 ) -> dict[str, Any]:
     """Send `request` to the node and return the `info` of its answer.
 
     Raises DefiniteError when the node was not reached or says no, UncertainError when no answer
     came in `timeout_s` seconds.
     """
-    async with Line(host, port) as line:
+    async with Line(host, port, access) as line:
         return await line.ask(request, timeout_s)
 
 
 class Line:
     """A connection for several questions, one after the other; opened by the first."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, access: Access = OPEN) -> None:
         self._host, self._port = host, port
+        self._access = access
         self._where = f"{host}:{port}"
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -69,10 +75,11 @@ class Line:
         finally:
             if answer is None:  # what comes late must not be taken for the next answer
                 self._drop()
+        return self._success(answer, str(request["type"]))
+
+    def _success(self, answer: Answer, kind: str) -> dict[str, Any]:
         if answer.status != "SUCCESS":
-            raise DefiniteError(
-                f"{self._where} answers {request['type']}: {answer.error}", code=answer.code
-            )
+            raise DefiniteError(f"{self._where} answers {kind}: {answer.error}", code=answer.code)
         return answer.info
 
     async def _exchange(self, line: bytes) -> Answer:
@@ -80,10 +87,12 @@ class Line:
         if self._streams is None:
             try:
                 self._streams = await asyncio.open_connection(
-                    self._host, self._port, limit=ANSWER_BYTES_MAX
+                    self._host, self._port, limit=ANSWER_BYTES_MAX, ssl=self._access.context()
                 )
             except OSError as error:
                 raise DefiniteError(f"{where} is not reached: {error.strerror or error}") from error
+            if self._access.password:
+                self._success(await self._exchange(self._access.auth_line), "AUTH")
         reader, writer = self._streams
         try:
             writer.write(line)

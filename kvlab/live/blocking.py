@@ -56,6 +56,8 @@ from kvlab.live.client_rules import (
     parse_addresses,
     worth_repeating,
 )
+from kvlab.live.security import OPEN, Access
+from kvlab.live.tls_socket import TlsSocket
 from kvlab.rng import Rng
 from kvlab.wire.json_lines import ProtocolError, Reply, ReplyReader, Request
 
@@ -74,11 +76,13 @@ class BlockingClient:
         pipeline_max: int = DEFAULT_PIPELINE_REQUESTS,
         lost_max: int = LOST_REQUESTS_MAX,
         rng: Rng | None = None,
+        access: Access = OPEN,
         **defaults: Any,
     ) -> None:
         self._limits = Limits(timeout, connect_timeout, pipeline_max, lost_max=lost_max)
         self._route = Route(parse_addresses(addresses), rng=rng)
         self._defaults = defaults
+        self._access = access
         self._line: _Line | None = None
 
     @property
@@ -222,7 +226,10 @@ class BlockingClient:
             route.failed(line.address, time.monotonic(), error.why)
 
     def _connected(self) -> _Line:
-        """Return the open connection, or a new one; raise DefiniteError if no address accepts."""
+        """Return the open connection, or a new one; raise DefiniteError if no address accepts.
+
+        One that does not take the password ends the attempt: the others have the same one.
+        """
         if self._line is not None and self._line.is_open():
             return self._line
         self.close()
@@ -232,19 +239,47 @@ class BlockingClient:
             time.sleep(wait_s)
         for address in route.due(time.monotonic()):
             try:
-                opened = socket.create_connection((address.host, address.port), limit_s)
+                self._line = _Line(address, self._opened(address))
+                self._tell_password(self._line)
             except OSError as error:
-                route.failed(address, time.monotonic(), connect_reason(error, limit_s))
-                continue
-            self._line = _Line(address, opened)
-            return self._line
+                reason = connect_reason(error, limit_s)
+            except LinkError as error:
+                reason = error.why
+            else:
+                return self._line
+            self.close()
+            route.failed(address, time.monotonic(), reason)
         raise route.nobody()
+
+    def _opened(self, address: Address) -> socket.socket | TlsSocket:
+        """Return a connection. Raises OSError."""
+        limit_s, context = self._limits.connect_timeout_s, self._access.context()
+        opened = socket.create_connection((address.host, address.port), limit_s)
+        if context is None:
+            return opened
+        try:
+            return TlsSocket(context.wrap_socket(opened, server_hostname=address.host))
+        except BaseException:
+            opened.close()
+            raise
+
+    def _tell_password(self, line: _Line) -> None:
+        """Tell the password, if there is one. Raises LinkError, DefiniteError if it is wrong."""
+        if not self._access.password:
+            return
+        replies: list[Reply] = []
+        line.exchange(self._access.auth_line, 1, replies, self._limits.connect_timeout_s)
+        try:
+            raise_error(replies[0], "AUTH")
+        except ClientError:
+            self.close()
+            raise
 
 
 class _Line:
     """One open socket and what is known of its replies."""
 
-    def __init__(self, address: Address, opened: socket.socket) -> None:
+    def __init__(self, address: Address, opened: socket.socket | TlsSocket) -> None:
         self.address = address
         self.owed = 0  # replies to requests that nobody waits for any more
         self.whole = True  # no request was sent in part
@@ -281,7 +316,10 @@ class _Line:
         while len(replies) < count:
             self._poll.modify(self._socket, select.POLLIN | (select.POLLOUT if rest else 0))
             left_s = deadline - time.monotonic()
-            events = self._poll.poll(math.ceil(left_s * 1000)) if left_s > 0 else []
+            if isinstance(self._socket, TlsSocket) and self._socket.pending:
+                events = [(0, select.POLLIN)]  # decrypted already: the kernel knows nothing of it
+            else:
+                events = self._poll.poll(math.ceil(left_s * 1000)) if left_s > 0 else []
             if not events:
                 raise self._timed_out(len(data), len(rest), count - len(replies), timeout_s)
             if events[0][1] & ~select.POLLOUT:
@@ -330,6 +368,8 @@ class _Line:
 
     def _timed_out(self, size: int, unsent: int, missing: int, timeout_s: float) -> LinkError:
         if unsent == size:
+            # A record of TLS that left in part can neither be read nor be taken back.
+            self.whole = not isinstance(self._socket, TlsSocket)
             why = f"it could not be sent to {self.address} within {timeout_s:g}s"
             return LinkError(why, sent=False, code=TIMEOUT)
         self.whole = not unsent

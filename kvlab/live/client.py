@@ -51,6 +51,8 @@ from kvlab.live.client_rules import (
     parse_addresses,
     worth_repeating,
 )
+from kvlab.live.knock import connect
+from kvlab.live.security import OPEN, Access
 from kvlab.rng import Rng
 from kvlab.wire.json_lines import Reply, Request
 
@@ -61,8 +63,9 @@ class Client:
     `timeout` and `connect_timeout` are seconds per attempt. `pipeline_max` bounds the requests in
     flight, `pending_max` those that wait for room, `lost_max` those that may stay unanswered before
     the connection is replaced. Without `rng` the waits between failed connection attempts follow
-    client_rules.Route exactly; with one they are jittered. `defaults` are fields that go with
-    every request, such as level="quorum".
+    client_rules.Route exactly; with one they are jittered. `access` is what the nodes ask for:
+    Access(password=..., tls=True, ca="ca.pem"). `defaults` are fields that go with every request,
+    such as level="quorum".
     """
 
     def __init__(
@@ -75,11 +78,13 @@ class Client:
         pending_max: int = PENDING_REQUESTS_MAX,
         lost_max: int = LOST_REQUESTS_MAX,
         rng: Rng | None = None,
+        access: Access = OPEN,
         **defaults: Any,
     ) -> None:
         self._limits = Limits(timeout, connect_timeout, pipeline_max, pending_max, lost_max)
         self._route = Route(parse_addresses(addresses), rng=rng)
         self._defaults = defaults
+        self._access = access
         self._link: Link | None = None
         self._links: set[Link] = set()
         self._connecting: asyncio.Task[Link] | None = None
@@ -211,7 +216,10 @@ class Client:
             raise
 
     async def _connect(self) -> Link:
-        """Try every address that is not resting, once; raise DefiniteError if none accepts."""
+        """Try every address that is not resting, once; raise DefiniteError if none accepts.
+
+        One that does not take the password ends the attempt: the others have the same one.
+        """
         loop = asyncio.get_running_loop()
         route, limit_s = self._route, self._limits.connect_timeout_s
         wait_s = route.wait_s(loop.time())
@@ -224,7 +232,7 @@ class Client:
 
             try:
                 async with asyncio.timeout(limit_s):
-                    _, link = await loop.create_connection(link_of, address.host, address.port)
+                    link = await connect(link_of, address.host, address.port, self._access)
             except OSError as error:
                 route.failed(address, loop.time(), connect_reason(error, limit_s))
                 continue

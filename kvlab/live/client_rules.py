@@ -37,7 +37,7 @@ CLOCK_TICK_S: Final = 0.002
 PORT_MAX: Final = 65_535
 
 MISSING_TEXT: Final = "Key does not exist"
-READ_ONLY: Final = frozenset({"GET", "PING", "STATUS", "MAP", "RANGES", "MOVES", "INSPECT"})
+READ_ONLY: Final = frozenset({"GET", "AUTH", "PING", "STATUS", "MAP", "RANGES", "MOVES", "INSPECT"})
 """Request types without an effect: repeating them is safe, and failing means nothing happened."""
 
 UNKNOWN: Final = "UNKNOWN"
@@ -54,6 +54,8 @@ _HINTS: Final = {
     "TIMEOUT": "the node gave up in time and nothing happened; try again",
     "UNKNOWN": "read the key to see what is there",
     "TOO_LARGE": "a key may have 64kb and a value 8mb",
+    "NOAUTH": "tell the password: --password-file FILE, or KVLAB_PASSWORD in the environment",
+    "WRONGPASS": "look at KVLAB_PASSWORD, or the file of --password-file",
     "BUSY": "the node is full of requests; try again",
     "ENDING": "that node is being stopped; ask another one",
     "CONFLICT": "read the key, and decide anew by what is there",

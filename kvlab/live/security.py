@@ -13,17 +13,20 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvlab.errors import UsageError
 from kvlab.kv.proof import SECRET_BYTES_MIN
+from kvlab.wire.json_lines import encode_request
 
 if TYPE_CHECKING:
     import ssl
 
 ENV_PASSWORD = "KVLAB_PASSWORD"  # noqa: S105 - the name of a variable
 ENV_CLUSTER_SECRET = "KVLAB_CLUSTER_SECRET"  # noqa: S105
+ENV_TLS_CA = "KVLAB_TLS_CA"
 SECRET_BYTES_MAX = 4096
 TLS_HANDSHAKE_SECONDS = 5.0
 WILDCARDS = ("0.0.0.0", "::", "*")  # noqa: S104 - to tell that they were written
@@ -74,6 +77,34 @@ class Security:
     def peer_context(self) -> ssl.SSLContext | None:
         """Return the context of dials to peers; None: plain TCP. Raises UsageError."""
         return client_context(self.tls) if self.tls.cert else None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a client needs to be let in by nodes: a password, TLS, both, or by default nothing."""
+
+    password: str = field(default="", repr=False)
+    tls: bool = False
+    ca: str = ""
+    """A PEM file of whom to trust; "" is whom the system trusts."""
+
+    @property
+    def auth_line(self) -> bytes:
+        """What is to be said first on a connection; b"" for nothing."""
+        return encode_request("AUTH", "", self.password) if self.password else b""
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the context of a connection; None: plain TCP. Raises UsageError."""
+        return _context(self.ca) if self.tls else None
+
+
+OPEN = Access()
+
+
+@lru_cache(maxsize=4)
+def _context(ca: str) -> ssl.SSLContext:
+    """Make a context once: reading whom the system trusts takes longer than a connection."""
+    return client_context(Tls(ca=ca))
 
 
 def read_secret(path: str, what: str, warn: Callable[[str], object] = lambda _line: None) -> str:

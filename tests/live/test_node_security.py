@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import redis
-import trustme
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -20,6 +19,7 @@ from kvlab.errors import UsageError
 from kvlab.live import security
 from kvlab.live.options import NodeOptions, parse
 
+from .certificates import make_pem
 from .node_process import Cluster, NodeProcess, nodes, until
 
 pytestmark = pytest.mark.live
@@ -216,16 +216,9 @@ def test_with_a_password_nodes_must_know_that(cluster: Cluster) -> None:
 def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Files of a CA, of a node's certificate, and of one that another CA has made."""
     folder = tmp_path_factory.mktemp("pem")
-    files = {}
     for who in ("our", "other"):
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(folder / f"{who}-ca.pem")
-        leaf = authority.issue_cert("127.0.0.1", "localhost")
-        leaf.private_key_pem.write_to_path(folder / f"{who}-key.pem")
-        leaf.cert_chain_pems[0].write_to_path(folder / f"{who}-cert.pem")
-    for path in folder.iterdir():
-        files[path.stem] = str(path)
-    return files
+        make_pem(folder, who)
+    return {path.stem: str(path) for path in folder.iterdir()}
 
 
 def ask(node: NodeProcess, context: ssl.SSLContext, **request: object) -> dict:
