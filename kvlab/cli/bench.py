@@ -16,6 +16,7 @@ import typer
 
 from kvlab import units
 from kvlab.cli import out
+from kvlab.cli.access import PasswordFile, Tls, TlsCa, find_access
 from kvlab.cli.options import DEFAULT_FILE, File, Json
 from kvlab.errors import InfraError, UsageError
 from kvlab.rng import fresh_seed
@@ -105,6 +106,9 @@ def bench(
         int | None,
         typer.Option("--seed", help="Same seed, same requests.", show_default="drawn and printed"),
     ] = None,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
     json: Json = False,
 ) -> None:
     """Drive load at a cluster or server and measure it.
@@ -150,6 +154,7 @@ def bench(
         timeout_us=_parsed("--timeout", timeout, units.parse_duration),
         level=level,
         seed=chosen_seed,
+        access=find_access(bool(addr), file, password_file, tls, tls_ca),
     )
     plan.validate()
     _run(plan, preload=load, history=history, json=json)
@@ -193,6 +198,7 @@ async def _work(plan: LoadPlan, *, preload: bool, log: HistoryLog | None) -> Loa
                 key_prefix=plan.key_prefix,
                 level=plan.level,
                 seed=plan.seed,
+                access=plan.access,
                 timeout_us=plan.timeout_us,
                 log=log,
                 on_progress=hook,
@@ -216,7 +222,7 @@ async def _work(plan: LoadPlan, *, preload: bool, log: HistoryLog | None) -> Loa
     )
     if log is not None and not stop.is_set():
         out.progress(f"read {len(log.keys):,} keys")
-        await read_all(plan.addresses, log.keys, "quorum", log=log, stop=stop)
+        await read_all(plan.addresses, log.keys, "quorum", access=plan.access, log=log, stop=stop)
     return result
 
 

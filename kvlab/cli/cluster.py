@@ -15,6 +15,7 @@ from kvlab.errors import ClientError, InfraError, NotRunningError, UsageError
 
 if TYPE_CHECKING:
     from kvlab.lab.state import Running, StateDir
+    from kvlab.live.security import Access
     from kvlab.ring.cluster_map import ClusterMap
     from kvlab.spec import ClusterSpec
 
@@ -87,6 +88,16 @@ class Cluster:
         self._file = file
         self._addr = addr
         self._addresses: dict[str, str] | None = None
+        self._found: Access | None = None
+
+    @property
+    def access(self) -> Access:
+        """What lets questions in."""
+        if self._found is None:
+            from kvlab.cli.access import find_access
+
+            self._found = find_access(bool(self._addr), self._file)
+        return self._found
 
     def status(self) -> dict[str, Any]:
         """Return the supervisor's `status` answer, or one of its shape made from the nodes'."""
@@ -111,7 +122,7 @@ class Cluster:
         reason: ClientError | None = None
         for node, address in self.addresses().items():
             try:
-                infos[node] = _ask(address, kind, key) if address else None
+                infos[node] = _ask(address, self.access, kind, key) if address else None
             except ClientError as error:
                 infos[node] = None
                 reason = error
@@ -143,15 +154,15 @@ class Cluster:
         }
 
     def _members(self) -> dict[str, str]:
-        members = _ask(self._addr, "MAP")["members"]
+        members = _ask(self._addr, self.access, "MAP")["members"]
         return {one["id"]: one["client_address"] or one["address"] for one in members}
 
 
-def _ask(address: str, kind: str, key: str = "") -> dict[str, Any]:
+def _ask(address: str, access: Access, kind: str, key: str = "") -> dict[str, Any]:
     from kvlab.live.blocking import BlockingClient
 
     with BlockingClient(
-        address, timeout=ASK_TIMEOUT_S, connect_timeout=CONNECT_TIMEOUT_S
+        address, timeout=ASK_TIMEOUT_S, connect_timeout=CONNECT_TIMEOUT_S, access=access
     ) as client:
         info: dict[str, Any] = client.ask(kind, key)
     return info

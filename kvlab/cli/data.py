@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kvlab.cli.access import PasswordFile, Tls, TlsCa, find_access
 from kvlab.cli.options import DEFAULT_FILE, File, Json
 from kvlab.errors import (
     ClientError,
@@ -95,6 +96,9 @@ def client(
     ns: Ns = "",
     level: LevelOption = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
     history: Annotated[
         bool, typer.Option("--history/--no-history", help="Keep the lines for the next time.")
     ] = True,
@@ -116,7 +120,7 @@ def client(
 
     terminal = sys.stdin.isatty()
     out, err = open_output(sys.stdout), open_output(sys.stderr)
-    with _connect(addr, file, ns, level, timeout, meta=json) as node:
+    with _connect(addr, file, ns, level, timeout, (password_file, tls, tls_ca), meta=json) as node:
         repl = Repl(node, out, err, as_json=json, terminal=out.isatty())
         if not terminal:
             raise typer.Exit(run_pipe(repl, sys.stdin.buffer))
@@ -137,6 +141,9 @@ def get(
     ns: Ns = "",
     level: LevelOption = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
     json: Json = False,
 ) -> None:
     """Read one key.
@@ -147,7 +154,7 @@ def get(
       kvlab get city
       kvlab get city --level quorum --json
     """
-    with _connect(addr, file, ns, level, timeout, meta=json) as node:
+    with _connect(addr, file, ns, level, timeout, (password_file, tls, tls_ca), meta=json) as node:
         try:
             reply = node.request("GET", key)
             value = value_of(reply, key)
@@ -176,6 +183,9 @@ def set_(
         ),
     ] = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
     json: Json = False,
 ) -> None:
     """Write one key.
@@ -193,7 +203,7 @@ def set_(
     if ttl_ms == 0:
         raise UsageError("--ttl must be 1ms or more")
     text = _stdin_text() if value == "-" else value
-    with _connect(addr, file, ns, level, timeout, meta=json) as node:
+    with _connect(addr, file, ns, level, timeout, (password_file, tls, tls_ca), meta=json) as node:
         try:
             reply = node.request("SET", key, text, ttl_ms=ttl_ms)
             raise_error(reply, "SET", key)
@@ -214,6 +224,9 @@ def delete(
     ns: Ns = "",
     level: LevelOption = None,
     timeout: Timeout = DEFAULT_TIMEOUT,
+    password_file: PasswordFile = None,
+    tls: Tls = False,
+    tls_ca: TlsCa = None,
     json: Json = False,
 ) -> None:
     """Delete one key.
@@ -223,7 +236,7 @@ def delete(
     Examples:
       kvlab delete city
     """
-    with _connect(addr, file, ns, level, timeout, meta=json) as node:
+    with _connect(addr, file, ns, level, timeout, (password_file, tls, tls_ca), meta=json) as node:
         try:
             reply = node.request("DELETE", key)
             deleted = deleted_of(reply, key)
@@ -286,6 +299,7 @@ def _connect(
     ns: str,
     level: Level | None,
     timeout: str,
+    access: tuple[Path | None, bool, Path | None],
     *,
     meta: bool,
 ) -> BlockingClient | RespClient:
@@ -294,10 +308,13 @@ def _connect(
     if protocol == "resp":
         if ns or level:
             raise UsageError("servers that speak RESP know no --level and no --ns")
+        if any(access):
+            raise UsageError("--password-file, --tls and --tls-ca are for servers that speak JSON")
         return RespClient(addresses, timeout=timeout_us / _US_PER_S)
     return BlockingClient(
         addresses,
         timeout=timeout_us / _US_PER_S,
+        access=find_access(bool(addr), file, *access),
         ns=ns or None,
         level=level.value if level else None,
         meta=True if meta else None,

@@ -67,6 +67,7 @@ def demo(
             seed=chosen,
             report=show.step,
             history=history,
+            folder=file.parent,
         )
         with run.log:
             return await run.run()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from kvlab.live.security import Access
+
 if TYPE_CHECKING:
     # Not at run time: the warm parent of the nodes must not carry a YAML reader.
     from pathlib import Path
@@ -60,6 +62,8 @@ class NodeStart:
     sync: str
     """When that is synced: always, interval or os; memory: nothing is kept there."""
     log_level: str
+    security: dict[str, str] = field(default_factory=dict)
+    """What the node asks of others, as options of `kvlab node` name it: absolute paths of files."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,9 @@ class Engine(Protocol):
     def configured(self, spec: ClusterSpec, folder: Path) -> Self:
         """Return the engine for this cluster; programs are looked for from `folder`."""
         ...
+
+    access: Access
+    """What the nodes ask of whoever asks them."""
 
     def program(self, start: NodeStart) -> Program:
         """Describe how this node is started."""

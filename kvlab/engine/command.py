@@ -18,6 +18,7 @@ from kvlab.engine.jsonline import ask
 from kvlab.engine.kvlab import PAUSE_FIRST_S, PAUSE_GROWTH, PAUSE_MAX_S, PROBE_TIMEOUT_S
 from kvlab.engine.probe import probe
 from kvlab.errors import ClientError, UsageError
+from kvlab.live.security import OPEN, Access
 from kvlab.spec import EngineSpec
 from kvlab.spec.template import fill
 
@@ -34,6 +35,7 @@ class CommandEngine:
     name = "command"
     preload: tuple[str, ...] = ()
     is_ours = False
+    access: Access = OPEN  # what its servers ask of others is their own business
 
     def __init__(self, settings: EngineSpec | None = None, folder: Path | None = None) -> None:
         self._settings = settings or EngineSpec()

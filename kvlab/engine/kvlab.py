@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kvlab.engine.base import NodeStart, Program
 from kvlab.engine.jsonline import ASK_TIMEOUT_S, Line, ask
 from kvlab.errors import ClientError
+from kvlab.live.security import OPEN, Access
 from kvlab.ring.change import first_map
 from kvlab.ring.cluster_map import Member
 
@@ -36,6 +37,7 @@ class KvlabEngine:
     protocol = "json"
     is_ours = True
     entry = "kvlab.engine.kvlab:run_node"
+    access: Access = OPEN
 
     def configured(self, spec: ClusterSpec, folder: Path) -> Self:  # noqa: ARG002
         """Return itself: all that a node needs comes with its start."""
@@ -62,13 +64,14 @@ class KvlabEngine:
             "data": "" if start.sync == "memory" else start.data_dir,
             "sync": "always" if start.sync == "memory" else start.sync,
             "log_level": start.log_level,
+            **start.security,
         }
         return Program(entry=self.entry, payload=payload)
 
     async def wait_ready(self, host: str, port: int) -> None:
         """Ask PING until the node says that it is ready."""
         pause_s = PAUSE_FIRST_S
-        async with Line(host, port) as line:
+        async with Line(host, port, self.access) as line:
             while True:
                 try:
                     info = await line.ask({"type": "PING", "key": ""}, PROBE_TIMEOUT_S)
@@ -81,7 +84,7 @@ class KvlabEngine:
 
     async def status(self, host: str, port: int, timeout_s: float) -> dict[str, Any]:
         """Ask STATUS."""
-        return await ask(host, port, {"type": "STATUS", "key": ""}, timeout_s)
+        return await ask(host, port, {"type": "STATUS", "key": ""}, timeout_s, self.access)
 
     def sees(self, status: dict[str, Any], others: frozenset[str]) -> bool:
         """Tell whether all `others` are up in the node's eyes."""
@@ -105,11 +108,11 @@ class KvlabEngine:
 
     async def leave(self, host: str, port: int, node: str) -> None:
         """Send LEAVE for `node`."""
-        await ask(host, port, {"type": "LEAVE", "key": node})
+        await ask(host, port, {"type": "LEAVE", "key": node}, access=self.access)
 
     async def members(self, host: str, port: int) -> frozenset[str]:
         """Read the members out of the node's MAP."""
-        info = await ask(host, port, {"type": "MAP", "key": ""})
+        info = await ask(host, port, {"type": "MAP", "key": ""}, access=self.access)
         return frozenset(str(member["id"]) for member in info.get("members", []))
 
     async def settled(self, host: str, port: int, node: str) -> bool:
@@ -121,7 +124,7 @@ class KvlabEngine:
 
     async def is_empty(self, host: str, port: int) -> bool:
         """Ask for the ranges that hold something, be it the record of a deleted key."""
-        info = await ask(host, port, {"type": "RANGES", "key": ""})
+        info = await ask(host, port, {"type": "RANGES", "key": ""}, access=self.access)
         return not info["ranges"]
 
 

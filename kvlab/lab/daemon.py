@@ -230,6 +230,7 @@ class Daemon:
                 spec=str(self._spec_path),
                 control=str(self.lab.directory.control),
                 nodes=self.lab.records(),
+                security=self.lab.security,
             )
         )
 

@@ -89,15 +89,19 @@ class Demo:
         seed: int,
         report: Report,
         history: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """`directory` is for the nodes' files; `history` keeps the operations if given."""
+        """`directory` is for the nodes' files; `history` keeps the operations if given.
+
+        `folder` is that of the spec's file, see `Lab`.
+        """
         # Ports of the kernel's choice: a demonstration must not collide with a running cluster.
         nodes = tuple(replace(node, port=0) for node in spec.nodes)
         self.spec = replace(spec, nodes=nodes, seed=seed)
         self.keys = keys
         self.seed = seed
         self.report = report
-        self.lab = Lab(self.spec, directory)
+        self.lab = Lab(self.spec, directory, folder=folder)
         self.log = HistoryLog(history)
         self.outcome = Outcome(seed=seed, keys=keys)
         self._phases: list[Phase] = []
@@ -140,6 +144,7 @@ class Demo:
             VALUE_BYTES,
             key_prefix="key",
             seed=self.seed,
+            access=self.lab.access,
             log=self.log,
         )
         self.report("loaded", result)
@@ -162,6 +167,7 @@ class Demo:
             time_us=120_000_000,
             timeout_us=2_000_000,
             seed=self.seed,
+            access=self.lab.access,
         )
         return await run_load(plan, stop=self._stop, log=self.log)
 
@@ -215,7 +221,9 @@ class Demo:
 
     async def _final_reads(self) -> None:
         await self._connected()
-        reads = await read_all(self._addresses(), self.log.keys, "all", log=self.log)
+        reads = await read_all(
+            self._addresses(), self.log.keys, "all", access=self.lab.access, log=self.log
+        )
         self._need(not reads.unread, f"{len(reads.unread)} keys could not be read at the end")
 
     # -- conditions -----------------------------------------------------------------------------
@@ -259,7 +267,8 @@ class Demo:
         infos = {}
         for name, (host, port) in self.lab.addresses.items():
             with suppress(ClientError):
-                infos[name] = await ask(host, port, {"type": verb, "key": ""}, 1.0)
+                asked = {"type": verb, "key": ""}
+                infos[name] = await ask(host, port, asked, 1.0, self.lab.access)
         return infos
 
     async def _newest_map(self) -> dict[str, Any]:

@@ -47,8 +47,10 @@ class Lifecycle:
         host: LocalHost,
         shims: Shims | None,
         events: EventLog,
+        security: dict[str, str],
     ) -> None:
         self.spec = spec
+        self._security = security
         self.members: dict[str, Member] = {}
         self.on_change: Callable[[], None] = _nothing
         self._directory = directory
@@ -235,6 +237,7 @@ class Lifecycle:
             data_dir=str(self._directory.node_data(member.id)),
             sync=self.spec.storage.sync,
             log_level=self.spec.log.level,
+            security=self._security,
         )
 
     def _prepare_log(self, member: Member) -> None:

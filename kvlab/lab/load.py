@@ -24,6 +24,8 @@ from kvlab.lab.load_plan import Address, LoadPlan
 from kvlab.lab.load_processes import run_processes
 from kvlab.lab.load_result import LoadResult, merge_results
 from kvlab.lab.load_tracked import TrackedEngine
+from kvlab.live.knock import connect
+from kvlab.live.security import OPEN, Access
 from kvlab.workload.keys import KeySpace
 from kvlab.workload.mix import preset
 from kvlab.workload.stream import Request, Requests
@@ -85,6 +87,7 @@ async def load_keys(
     key_prefix: str = "user",
     level: str | None = None,
     seed: int = 1,
+    access: Access = OPEN,
     timeout_us: int = 5_000_000,
     time_us: int = LOAD_TIME_US,
     log: HistoryLog | None = None,
@@ -107,6 +110,7 @@ async def load_keys(
         timeout_us=timeout_us,
         level=level,
         seed=seed,
+        access=access,
     )
     plan.validate()
     await probe(plan)
@@ -121,6 +125,7 @@ async def read_all(
     keys: Iterable[str],
     level: str | None = None,
     *,
+    access: Access = OPEN,
     log: HistoryLog | None = None,
     attempts: int = READ_ATTEMPTS,
     timeout_us: int = 5_000_000,
@@ -139,6 +144,7 @@ async def read_all(
         time_us=time_us,
         timeout_us=timeout_us,
         level=level,
+        access=access,
     )
     plan.validate()
     values: dict[str, str | None] = {}
@@ -159,10 +165,13 @@ async def read_all(
 
 
 async def probe(plan: LoadPlan) -> list[Address]:
-    """Return the addresses that accept a connection. Raises NotRunningError when none does."""
+    """Return the addresses that accept a connection.
+
+    Raises NotRunningError when none does, ClientError when one does not take the password.
+    """
     targets = plan.targets()
     timeout_s = plan.connect_timeout_us / US_PER_S
-    found = await asyncio.gather(*(_accepts(target, timeout_s) for target in targets))
+    found = await asyncio.gather(*(_accepts(one, timeout_s, plan.access) for one in targets))
     alive = [target for target, accepted in zip(targets, found, strict=True) if accepted]
     if not alive:
         tried = ", ".join(f"{target.host}:{target.port}" for target in targets)
@@ -173,12 +182,20 @@ async def probe(plan: LoadPlan) -> list[Address]:
     return alive
 
 
-async def _accepts(target: Address, timeout_s: float) -> bool:
-    loop = asyncio.get_running_loop()
+async def _accepts(target: Address, timeout_s: float, access: Access) -> bool:
+    tried = Probe()
     try:
         async with asyncio.timeout(timeout_s):
-            transport, _ = await loop.create_connection(asyncio.Protocol, target.host, target.port)
+            await connect(lambda: tried, target.host, target.port, access)
     except (OSError, TimeoutError):
         return False
-    transport.close()
+    tried.transport.close()
     return True
+
+
+class Probe(asyncio.Protocol):
+    """A connection that is made and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep it for the end."""
+        self.transport = transport

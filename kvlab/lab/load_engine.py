@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable
 from typing import Final, cast
 
+from kvlab.errors import ClientError
 from kvlab.lab.load_latency import LatencyRecorder
 from kvlab.lab.load_plan import Address, LoadPlan
 from kvlab.lab.load_result import LoadResult, NodeShare, Progress
+from kvlab.live.knock import connect
 
 BACKOFF_FIRST_S: Final = 0.02
 BACKOFF_MAX_S: Final = 1.0
@@ -313,13 +315,15 @@ class Link:
                 async with engine.connects:
                     if engine.stopping:
                         return None, place, why
-                    await _open(lane, address, engine.plan.connect_timeout_us / US_PER_S)
+                    await _open(lane, address, engine.plan)
             except ConnectionRefusedError:
                 why = REFUSED
             except TimeoutError:
                 why = CONNECT_TIMEOUT
             except OSError:
                 why = UNREACHABLE
+            except ClientError as error:
+                why = error.code or UNREACHABLE
             else:
                 engine.attach(lane)
                 return lane, place, ""
@@ -328,7 +332,6 @@ class Link:
         return None, self._start, why
 
 
-async def _open(lane: Lane, address: Address, timeout_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(timeout_s):
-        await loop.create_connection(lambda: lane, address.host, address.port)
+async def _open(lane: Lane, address: Address, plan: LoadPlan) -> None:
+    async with asyncio.timeout(plan.connect_timeout_us / US_PER_S):
+        await connect(lambda: lane, address.host, address.port, plan.access)

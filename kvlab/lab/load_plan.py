@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from kvlab.errors import UsageError
+from kvlab.live.security import OPEN, Access
 from kvlab.rng import Rng
 from kvlab.workload.arrivals import SHAPES, Arrivals, Shape
 from kvlab.workload.keys import DISTRIBUTIONS, KeySpace, chooser
@@ -39,7 +40,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     `addresses` are `host:port` or `name=host:port`; connections are spread over them. `count` is in
     requests. With `failover` a connection whose node is gone uses another until it is back.
-    `worker`, `workers` and `epoch_ns` are set for the processes of one run.
+    `worker`, `workers` and `epoch_ns` are set for the processes of one run; `access` is what the
+    servers ask for.
     """
 
     addresses: tuple[str, ...]
@@ -66,6 +68,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     worker: int = 0
     workers: int = 1
     epoch_ns: int | None = None
+    access: Access = OPEN
 
     def validate(self) -> None:
         """Raise UsageError for the first number that cannot be."""

@@ -23,6 +23,7 @@ import msgspec
 
 from kvlab.errors import InfraError, NotRunningError
 from kvlab.lab import procs
+from kvlab.lab.security import LabSecurity
 
 STATE_ROOT = ".kvlab"
 SCHEMA = 1
@@ -53,6 +54,7 @@ class Running(msgspec.Struct, kw_only=True):
     protocol: str = "json"
     """What clients speak with the nodes."""
     nodes: dict[str, NodeRecord] = {}
+    security: LabSecurity = LabSecurity()
 
     @property
     def directory(self) -> StateDir:

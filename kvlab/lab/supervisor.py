@@ -30,7 +30,9 @@ from kvlab.lab.netfaults import NetFaults
 from kvlab.lab.nodefaults import NodeFaults, Proof
 from kvlab.lab.ports import Reservation
 from kvlab.lab.rolling import restart_in_turn
+from kvlab.lab.security import LabSecurity
 from kvlab.lab.state import Lock, NodeRecord, StateDir, lock_owner
+from kvlab.live.security import OPEN
 from kvlab.rng import Rng, fresh_seed
 from kvlab.spec import ClusterSpec, NodeSpec
 
@@ -65,12 +67,17 @@ class Lab:
 
         `directory` is the cluster's own state directory. `host` may be shared between
         laboratories, which saves the start of a warm parent each time; it is then not closed here.
-        `folder` is where commands of the spec are looked for, by default the current one.
+        `folder` is where commands and files of the spec are looked for, by default the current one.
         """
         self.spec = spec
         self.directory = directory if isinstance(directory, StateDir) else StateDir(directory)
+        folder = folder or Path.cwd()
         chosen = engine if engine is not None else load_engine(spec.engine.name)
-        self.engine = chosen.configured(spec, folder or Path.cwd())
+        self.engine = chosen.configured(spec, folder)
+        self.security = LabSecurity.of(spec.security, folder)
+        self.access = self.security.access()
+        if self.access != OPEN:
+            self.engine.access = self.access
         self._own_host = host is None
         self._host = host or LocalHost(self.engine.preload, state=str(self.directory.path))
         self._lock = lock
@@ -268,6 +275,7 @@ class Lab:
             host=self._host,
             shims=shims,
             events=self.events,
+            security=self.security.options,
         )
         self.nodes = NodeFaults(self.life, self.events)
         self.network = NetFaults(shims, self.spec.network.default, self.events)

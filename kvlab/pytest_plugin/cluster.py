@@ -63,7 +63,11 @@ class Cluster:
 
         Of servers that speak RESP it is a RespClient, which has get, set and delete.
         """
-        kind: Any = RespClient if self._lab.engine.protocol == "resp" else BlockingClient
+        kind: Any = BlockingClient
+        if self._lab.engine.protocol == "resp":
+            kind = RespClient
+        else:
+            options.setdefault("access", self._lab.access)
         made: BlockingClient = kind([self.address(node)] if node else self.addresses, **options)
         self._clients.append(made)
         return made

@@ -18,8 +18,10 @@ from kvlab.spec.cluster import (
     ReplicationSpec,
     RestartPolicy,
     RestartSpec,
+    SecuritySpec,
     StopSpec,
     StorageSpec,
+    TlsSpec,
 )
 from kvlab.spec.cluster_file import parse_cluster
 
@@ -35,7 +37,9 @@ __all__ = [
     "ReplicationSpec",
     "RestartPolicy",
     "RestartSpec",
+    "SecuritySpec",
     "StopSpec",
     "StorageSpec",
+    "TlsSpec",
     "parse_cluster",
 ]

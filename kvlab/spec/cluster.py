@@ -181,6 +181,30 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSpec:
+    """Files in PEM; without a certificate nodes speak plain TCP."""
+
+    cert: str = ""
+    """The certificate that all nodes show."""
+    key: str = ""
+    """Its key."""
+    ca: str = ""
+    """Whom nodes and clients trust; nodes must show a certificate of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySpec:
+    """What nodes ask of others. Files are looked for beside cluster.yaml."""
+
+    password_file: str = ""
+    """A file with the password that clients must tell; empty: none."""
+    cluster_secret_file: str = ""
+    """A file with the secret that nodes must know; empty: the password, if there is one."""
+    tls: TlsSpec = field(default_factory=TlsSpec)
+    """Files in PEM; without a certificate nodes speak plain TCP."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """What cluster.yaml says."""
 
@@ -214,6 +238,8 @@ class ClusterSpec:
     """What the system grants each node's process."""
     log: LogSpec = field(default_factory=LogSpec)
     """What a node writes to its log."""
+    security: SecuritySpec = field(default_factory=SecuritySpec)
+    """What nodes ask of others."""
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -261,6 +287,15 @@ class ClusterSpec:
             },
             "limits": {"open_files": self.limits.open_files},
             "log": {"level": self.log.level},
+            "security": {
+                "password_file": self.security.password_file or None,
+                "cluster_secret_file": self.security.cluster_secret_file or None,
+                "tls": {
+                    "cert": self.security.tls.cert or None,
+                    "key": self.security.tls.key or None,
+                    "ca": self.security.tls.ca or None,
+                },
+            },
         }
 
     def to_yaml(self) -> str:

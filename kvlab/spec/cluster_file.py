@@ -20,9 +20,11 @@ from kvlab.spec.cluster import (
     ReplicationSpec,
     RestartPolicy,
     RestartSpec,
+    SecuritySpec,
     StopSpec,
     StorageSpec,
     Sync,
+    TlsSpec,
     quorum,
 )
 from kvlab.spec.cluster_engine import read_engine
@@ -85,6 +87,7 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
         network=_network(file),
         limits=_limits(file),
         log=_log(file),
+        security=_security(file),
     )
     problems.raise_if_any()
     return spec
@@ -236,3 +239,32 @@ def _limits(file: Section) -> LimitsSpec:
 def _log(file: Section) -> LogSpec:
     section = file.section("log", ("level",), sample="{level: info}")
     return LogSpec(level=section.choice("level", _DEFAULT.log.level, LOG_LEVELS))
+
+
+def _security(file: Section) -> SecuritySpec:
+    keys = ("password_file", "cluster_secret_file", "tls")
+    section = file.section("security", keys, sample="{password_file: password}")
+    tls = section.section("tls", ("cert", "key", "ca"), sample="{cert: c.pem, key: k.pem}")
+    files = TlsSpec(*(_path(tls, key) for key in ("cert", "key", "ca")))
+    for given, needed in (("cert", "key"), ("key", "cert"), ("ca", "cert")):
+        if getattr(files, given) and not getattr(files, needed):
+            tls.wrong(needed, f"write the file that belongs to {tls.path}.{given}")
+            break
+    security = SecuritySpec(
+        password_file=_path(section, "password_file"),
+        cluster_secret_file=_path(section, "cluster_secret_file"),
+        tls=files,
+    )
+    if security != _DEFAULT.security and isinstance(file.get("engine"), yaml.MappingNode):
+        file.wrong("security", "leave it out: servers of a command are told by that")
+    return security
+
+
+def _path(section: Section, key: str) -> str:
+    node = section.get(key)
+    if node is None or is_null(node):
+        return ""
+    text = section.text(key) or ""
+    if not text or not text.isprintable():
+        section.wrong(key, "write the name of a file, such as ./secret")
+    return text

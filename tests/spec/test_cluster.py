@@ -21,8 +21,10 @@ from kvlab.spec import (
     ReadySpec,
     ReplicationSpec,
     RestartSpec,
+    SecuritySpec,
     StopSpec,
     StorageSpec,
+    TlsSpec,
     parse_cluster,
 )
 from kvlab.spec.cluster_nodes import SELECTORS
@@ -92,6 +94,8 @@ def engines(draw):
 
 
 delays = st.builds(LinkSpec, st.integers(0, MINUTE_US), st.integers(0, MINUTE_US))
+paths = st.sampled_from(["", "password", "./a file", "/etc/kvlab/secret", "null", "1", "\u00e4: #"])
+certificates = st.builds(TlsSpec, st.just("cert.pem"), st.just("key.pem"), paths)
 specs = st.builds(
     ClusterSpec,
     nodes=node_lists,
@@ -112,6 +116,9 @@ specs = st.builds(
     network=st.builds(NetworkSpec, st.just(True), delays) | st.just(NetworkSpec(shims=False)),
     limits=st.builds(LimitsSpec, st.integers(64, 1 << 20)),
     log=st.builds(LogSpec, st.sampled_from(["debug", "info", "warning", "error"])),
+    security=st.builds(SecuritySpec, paths, paths, st.just(TlsSpec()) | certificates),
+).map(
+    lambda spec: dataclasses.replace(spec, security=SecuritySpec()) if spec.engine.command else spec
 )
 
 

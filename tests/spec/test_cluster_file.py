@@ -189,13 +189,30 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
             "latency: 5ms",
             (
                 "latency is not a key here; the keys here are nodes, version, name, engine, seed,"
-                " replication, ranges, dead_after, storage, restart, stop, ready, network, limits, log"
+                " replication, ranges, dead_after, storage, restart, stop, ready, network, limits, log,"
+                " security"
             ),
         ),
         ("ranges: 0256", "ranges is 0256; write a power of two from 16 to 4096, such as 256"),
         (
             "storage: {sync: never}",
             "storage.sync is never; write always, interval, os or memory",
+        ),
+        (
+            "security: {tls: {cert: c.pem}}",
+            "security.tls.key is missing; write the file that belongs to security.tls.cert",
+        ),
+        (
+            "security: {tls: {ca: ca.pem}}",
+            "security.tls.cert is missing; write the file that belongs to security.tls.ca",
+        ),
+        (
+            "security: {password_file: [a]}",
+            "security.password_file is a list; write the name of a file, such as ./secret",
+        ),
+        (
+            "security: {password: geheim}",
+            "security.password is not a key here; did you mean password_file?",
         ),
         ("seed: 1e3", "seed is 1e3; write a whole number from 0 to 9223372036854775807"),
         ("replication: {n: 99}", "replication.n is 99; write a whole number from 1 to 16"),
@@ -230,3 +247,13 @@ def test_of_very_many_problems_the_first_fifty_are_shown():
     found = problems_of("nodes: 1\n" + "".join(f"bad{i}: 1\n" for i in range(60)))
     assert len(found) == 51
     assert found[-1] == " and 10 more problems"
+
+
+def test_servers_by_a_command_are_not_told_what_to_ask_for():
+    text = """
+nodes: 1
+engine: {command: [a, "{port}"]}
+security: {password_file: f}
+"""
+    with pytest.raises(SpecError, match="servers of a command are told by that"):
+        parse_cluster(text)
