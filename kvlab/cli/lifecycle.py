@@ -44,9 +44,12 @@ def up(
       kvlab up --json
     """
     from kvlab.lab.daemonize import start_daemon
+    from kvlab.lab.security import LabSecurity
 
-    for note in read_spec(file).notes:
+    spec = read_spec(file)
+    for note in spec.notes:
         out.progress(f"note: {note}")
+    LabSecurity.of(spec.security, file.parent).access(lambda line: out.progress(f"warning: {line}"))
     status = start_daemon(file, engine=engine or None, on_progress=out.show_progress)
     if json:
         out.show_json(status)

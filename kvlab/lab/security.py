@@ -5,6 +5,7 @@ Secrets are read where they are used and never passed on: nodes and verbs are to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,14 @@ class LabSecurity(msgspec.Struct, frozen=True):
         given = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: path for name, path in given.items() if path}
 
-    def access(self) -> Access:
-        """Read what a client of the cluster needs. Raises UsageError."""
+    def access(self, warn: Callable[[str], object] = lambda _line: None) -> Access:
+        """Read what a client of the cluster needs; `warn` takes sentences. Raises UsageError."""
         if self == LabSecurity():
             return OPEN
         if self.cluster_secret_file:
-            read_cluster_secret(self.cluster_secret_file)  # a node could only say so in its log
+            # A node could say only in its log what is wrong with it.
+            read_cluster_secret(self.cluster_secret_file, warn)
         password = ""
         if self.password_file:
-            password = read_secret(self.password_file, "the password")
+            password = read_secret(self.password_file, "the password", warn)
         return Access(password, tls=bool(self.tls_cert), ca=self.tls_ca)

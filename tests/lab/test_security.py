@@ -13,6 +13,7 @@ from kvlab.errors import ClientError, UsageError
 from kvlab.lab.daemonize import start_daemon
 from kvlab.lab.load import load_keys, read_all, run_load
 from kvlab.lab.load_plan import LoadPlan
+from kvlab.lab.security import LabSecurity
 from kvlab.lab.state import find_cluster
 from kvlab.lab.supervisor import Lab
 from kvlab.live.security import Access
@@ -111,6 +112,17 @@ def test_verbs_find_the_password_of_the_running_cluster(
         assert WORD not in find_cluster(file).directory.supervisor.read_text()
     finally:
         kvlab("down", *where)
+
+
+def test_files_that_others_can_read_are_warned_of(folder: Path) -> None:
+    said: list[str] = []
+    (folder / "secret").chmod(0o644)
+    (folder / "password").chmod(0o600)
+
+    LabSecurity.of(parse_cluster(SPEC).security, folder).access(said.append)
+
+    secret = folder.resolve() / "secret"
+    assert said == [f"the cluster secret {secret} can be read by others; chmod 600 {secret}"]
 
 
 def test_files_that_hold_nothing_are_told_before_anything_starts(folder: Path) -> None:
