@@ -15,7 +15,7 @@ from kvlab.live.client import Client
 from kvlab.live.security import Access
 
 from .certificates import make_pem
-from .node_process import NodeProcess, nodes
+from .node_process import nodes
 
 pytestmark = pytest.mark.live
 
@@ -35,18 +35,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
     tls = ("--tls-cert", str(folder / "our-cert.pem"), "--tls-key", str(folder / "our-key.pem"))
     trust = Access(tls=True, ca=str(folder / "our-ca.pem"))
     with nodes(folder) as cluster:
-
-        def at(name: str, *flags: str) -> str:
-            node: NodeProcess = cluster.start(name, *flags)
-            return node.address
-
-        yield {
-            "open": (at("open"), Access()),
-            "password": (at("a", *password), Access(WORD)),
-            "tls": (at("b", *tls), trust),
-            "both": (at("c", *password, *tls), Access(WORD, tls=True, ca=trust.ca)),
-            "other": ("", Access(tls=True, ca=str(folder / "other-ca.pem"))),
+        kinds: dict[str, tuple[tuple[str, ...], Access]] = {
+            "open": ((), Access()),
+            "password": (password, Access(WORD)),
+            "tls": (tls, trust),
+            "both": ((*password, *tls), Access(WORD, tls=True, ca=trust.ca)),
         }
+        begun = {kind: cluster.begin(kind, *flags) for kind, (flags, _) in kinds.items()}
+        served = {kind: (begun[kind].wait_listening().address, kinds[kind][1]) for kind in kinds}
+        yield served | {"other": ("", Access(tls=True, ca=str(folder / "other-ca.pem")))}
 
 
 @pytest.mark.parametrize("kind", KINDS)
