@@ -370,6 +370,7 @@ def test_the_error_codes_that_nodes_send_are_written_about() -> None:
                     sent |= {node.value.partition(": ")[0]}
     codes = {"BAD_REQUEST", "BAD_TYPE", "UNAVAILABLE", "UNKNOWN", "TOO_LARGE", "BUSY"}
     codes |= {"WRONG_MODE", "READ_ONLY", "ENDING", "CONFLICT", "NOT_A_NUMBER"}
+    codes |= {"NOAUTH", "WRONGPASS"}
 
     assert codes | {"NOT_FOUND"} == told
     assert codes <= sent

@@ -102,11 +102,13 @@ class Round:
 
     def is_majority(self, members: Any) -> bool:
         """Whether these are enough of the replicas, and of the coming ones."""
-        return all(
-            2 * sum(one in members for one in each) > len(each)
-            for each in (self.replicas, self.coming)
-            if each
-        )
+        for each in (self.replicas, self.coming):
+            count = 0
+            for one in each:
+                count += one in members
+            if each and 2 * count <= len(each):
+                return False
+        return True
 
 
 class Proposer:

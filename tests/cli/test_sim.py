@@ -42,14 +42,14 @@ def test_processes_change_nothing(capsys) -> None:
 
 def test_a_run_leaves_its_files_and_can_be_repeated(capsys, tmp_path: Path) -> None:
     first, again = tmp_path / "first", tmp_path / "again"
-    said = sim(capsys, "--seed", "2", "--operations", "30", "--out", str(first))
+    said = sim(capsys, "--seed", "1", "--operations", "30", "--out", str(first))
     sim(capsys, "--scenario", str(first / "spec.yaml"), "--out", str(again))
 
     assert "verdict: valid" in said
     assert (first / "history.jsonl").read_bytes() == (again / "history.jsonl").read_bytes()
     verdict = json.loads((first / "verdict.json").read_text())
     assert verdict["schema"] == 1
-    assert verdict["reproduce"] == "kvlab sim --seed 2 --operations 30"
+    assert verdict["reproduce"] == "kvlab sim --seed 1 --operations 30"
     assert {"lost", "reads", "converged"} <= set(verdict["checks"])
 
 
