@@ -1,12 +1,31 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kvlab.check.verdict import Check, Verdict
 from kvlab.errors import UsageError
-from kvlab.experiment import Record, guards_of, judge, make_plan, with_weak_acknowledgements
+from kvlab.experiment import (
+    Record,
+    count_phases,
+    guards_of,
+    is_as_expected,
+    judge,
+    make_plan,
+    with_weak_acknowledgements,
+)
+from kvlab.fault.fault import Fault
 from kvlab.history import Event
-from kvlab.spec.scenario import SECOND_US, FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario import (
+    SECOND_US,
+    FaultSpec,
+    GuardsSpec,
+    OperationSpec,
+    PhaseSpec,
+    ScenarioSpec,
+    WorkloadSpec,
+)
 
 KILL = FaultSpec(kind="kill", at_us=SECOND_US, for_us=SECOND_US, targets="server2")
 
@@ -61,6 +80,95 @@ def test_names_are_resolved_and_a_fault_without_an_end_lasts_to_the_end() -> Non
     assert ("server2", "server1") in partition.links
     assert link.links == (("server1", "server2"), ("server1", "server3"), ("server1", "server9"))
     assert (join.nodes, plan.joiners) == (("server9",), ("server9",))
+
+
+def test_a_fault_that_happens_again_has_targets_and_times_of_its_own() -> None:
+    again = FaultSpec(
+        kind="kill", at_us=SECOND_US, for_us=SECOND_US, targets="each", every_us=2 * SECOND_US
+    )
+    vary = FaultSpec(
+        kind="pause",
+        at_us=SECOND_US,
+        for_us=SECOND_US,
+        targets="one",
+        every_us=2 * SECOND_US,
+        times=8,
+        vary_us=SECOND_US // 2,
+    )
+    plan = make_plan(spec(again, nodes=3, time_us=9 * SECOND_US))
+    varied = make_plan(spec(vary, time_us=30 * SECOND_US)).faults
+
+    assert [(one.at_us // SECOND_US, one.nodes) for one in plan.faults] == [
+        (1, ("server1",)),
+        (3, ("server2",)),
+        (5, ("server3",)),
+        (7, ("server1",)),
+    ]
+    assert len(varied) == 8
+    assert len({one.nodes for one in varied}) > 1
+    assert all(
+        abs(one.at_us - (1 + 2 * place) * SECOND_US) <= SECOND_US // 2
+        for place, one in enumerate(varied)
+    )
+
+
+def test_a_plan_can_be_written_down_and_its_faults_read_again() -> None:
+    faults = (
+        KILL,
+        FaultSpec(kind="partition", at_us=7, shape="bridge", mode="reset"),
+        FaultSpec(kind="partition", at_us=7, shape="isolate", targets="owner(k1)"),
+        FaultSpec(kind="partition", at_us=7, source="server1", target="server2"),
+        FaultSpec(kind="slow", at_us=8, for_us=9, targets="all", cpu=0.25),
+        FaultSpec(kind="skew", at_us=8, for_us=9, targets="one", by_us=-5),
+    )
+    plan = make_plan(spec(*faults))
+    told = json.loads(json.dumps(plan.to_builtins()))
+
+    assert told == plan.to_builtins()
+    read = [Fault.from_builtins(one, one["at_us"], one["until_us"]) for one in told["faults"]]
+    assert tuple(read) == plan.faults
+
+
+def test_a_run_of_phases_needs_successes_in_each_and_can_ask_every_fault_to_bite() -> None:
+    given = spec(
+        KILL,
+        KILL,
+        phases=(PhaseSpec(name="a", span_us=5), PhaseSpec(name="b", span_us=5)),
+        time_us=10 * SECOND_US,
+        guards=GuardsSpec(phase_ok=1, bite="all"),
+    )
+    plan = make_plan(given)
+    events = [
+        Event(t_us=at, client="c", op=op, type=kind, f="set", key="k", value="v")
+        for op, kind, at in ((1, "invoke", 1), (1, "ok", 6), (2, "invoke", 7), (2, "info", 8))
+    ]
+    counts = count_phases(plan, events)
+    felt, dull = {"bit": True}, {"bit": False, "title": "kill server2", "why": "it is paused"}
+
+    assert [(one.name, one.ok, one.unknown) for one in counts.phases] == [("a", 1, 0), ("b", 0, 1)]
+    guards = guards_of(plan, events, Record(faults=[felt, dull]))
+    assert guards["operations"] == "0 operations succeeded in phase b, fewer than 1"
+    assert guards["faults"] == "kill server2 had no effect: it is paused"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expect", "met"),
+    [
+        (Verdict.VALID, "valid", True),
+        (Verdict.INVALID, "valid", False),
+        (Verdict.INVALID, "invalid", True),
+        (Verdict.UNKNOWN, "any", False),
+        (Verdict.INVALID, "any", True),
+    ],
+)
+def test_a_scenario_says_what_it_expects(verdict, expect, met) -> None:
+    assert is_as_expected(verdict, expect) is met
+
+
+def test_a_check_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UsageError, match='no check "nothing"'):
+        make_plan(spec(checks=("lost", "nothing")))
+    assert make_plan(spec(checks=("sessions", "lost"))).checks[0] == "lost"
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def _judge(case: _Case, names: tuple[str, ...] | None, options: Options) -> list
     if case.plan is None or "lost" not in asked:
         return found
     # A scenario says what its clocks do, and which acknowledgements were no promise.
-    from kvlab.sim.run import judge_promise
+    from kvlab.experiment import judge_promise
 
     lost = judge_promise("lost", case.plan, case.events)
     return [lost if one.name == "lost" else one for one in found]

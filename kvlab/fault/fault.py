@@ -6,15 +6,18 @@ laboratory or a simulated world carries them out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from kvlab.errors import UsageError
 from kvlab.fault.link import CLEAN, LinkRule
 from kvlab.fault.partition import Link
 
 DISK_KINDS = ("wipe", "bit-flip", "disk-full", "sync-fail")
-NODE_KINDS = ("kill", "power-cut", "pause", "skew", "join", "leave", *DISK_KINDS)
+NODE_KINDS = ("kill", "power-cut", "stop", "pause", "slow", "skew", "join", "leave", *DISK_KINDS)
 LINK_KINDS = ("partition", "link", "reset")
-KILLS = ("kill", "power-cut", "wipe", "bit-flip")  # the process ends; undone by a start
+KILLS = ("kill", "power-cut", "stop", "wipe", "bit-flip")  # the process ends; undone by a start
 LASTING = ("reset", "join", "leave")  # there is nothing to undo
 
 
@@ -36,7 +39,7 @@ class Fault:
     """A fault from `at_us` until `until_us`, when it is undone.
 
     `nodes` are hit by the kinds of NODE_KINDS, `links` by those of LINK_KINDS, which follow `rule`
-    meanwhile. `by_us` is how far a clock steps.
+    meanwhile. `by_us` is how far a clock steps, `cpu` the share of a processor that is left.
     """
 
     kind: str
@@ -46,7 +49,41 @@ class Fault:
     links: tuple[Link, ...] = ()
     rule: LinkRule = CLEAN
     by_us: int = 0
+    cpu: float = 0.0
     title: str = ""
+
+    def to_builtins(self) -> dict[str, Any]:
+        """Give all that is needed to do it again, for JSON."""
+        told: dict[str, Any] = {"kind": self.kind, "title": self.title}
+        if self.nodes:
+            told["nodes"] = list(self.nodes)
+        if self.links:
+            told["links"] = [list(link) for link in self.links]
+        if not self.rule.clean:
+            told["rule"] = self.rule.to_builtins()
+        if self.by_us:
+            told["by_us"] = self.by_us
+        if self.cpu:
+            told["cpu"] = self.cpu
+        return told
+
+    @classmethod
+    def from_builtins(cls, told: Mapping[str, Any], at_us: int, until_us: int) -> Fault:
+        """Read what `to_builtins` gave, to happen at these times. Raises UsageError."""
+        try:
+            return cls(
+                str(told["kind"]),
+                at_us,
+                until_us,
+                nodes=tuple(map(str, told.get("nodes", ()))),
+                links=tuple((str(a), str(b)) for a, b in told.get("links", ())),
+                rule=LinkRule.from_builtins(told.get("rule", {})),
+                by_us=int(told.get("by_us", 0)),
+                cpu=float(told.get("cpu", 0.0)),
+                title=str(told.get("title", told["kind"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"this is no fault: {error!r}") from error
 
 
 def rule_of(active: list[Fault], link: Link) -> LinkRule:

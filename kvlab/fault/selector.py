@@ -9,14 +9,20 @@ It does not know which nodes run or own a key; it picks from the ids it is given
     majority              the smallest group larger than half, drawn (3 of 5, 3 of 4)
     all                   every node
     not(X)                every node that X does not select
+    each                  one node after the other: of a fault that happens again and again
+    replicas(key)         the nodes that keep a key
+    owner(key)            the first of these; coordinator(key), who decides on the key in the linear
+                          namespace, is the same
 
-The words win over a node of the same id. Invariant: a result has at least one node, no node
-twice, and keeps the order of `nodes`.
+The last four are for scenarios alone. The words win over a node of the same id. Invariant: a result
+has at least one node, no node twice, and keeps the order of `nodes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from kvlab.errors import UsageError
 from kvlab.rng import Rng
@@ -26,9 +32,20 @@ SELECTOR_CHARS_MAX = 64_000
 """Longer texts are no selectors: 1000 ids of 63 characters fit."""
 NESTING_MAX = 8
 """Levels of not(...): more than two are already a riddle."""
+_KEYED = re.compile(r"(owner|coordinator|replicas)\((.+)\)")
 
 
-def resolve(selector: str, nodes: Sequence[str], rng: Rng) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What only a scenario knows: the how-manieth time it is, and who keeps a key, first one first."""
+
+    turn: int
+    replicas: Callable[[str], tuple[str, ...]]
+
+
+def resolve(
+    selector: str, nodes: Sequence[str], rng: Rng, scene: Scene | None = None
+) -> tuple[str, ...]:
     """Pick the nodes that `selector` names, in the order of `nodes`.
 
     Draws from `rng` only for `one`, `minority` and `majority`. Raises UsageError, which names
@@ -40,7 +57,7 @@ def resolve(selector: str, nodes: Sequence[str], rng: Rng) -> tuple[str, ...]:
         raise UsageError(
             f"a selector has at most {SELECTOR_CHARS_MAX} characters, this one has {len(selector)}"
         )
-    chosen = _union(selector, tuple(nodes), rng, depth=0)
+    chosen = _union(selector, tuple(nodes), rng, scene, depth=0)
     if not chosen:
         raise UsageError(f'"{selector}" selects no node of {known(nodes)}')
     return tuple(node for node in nodes if node in chosen)
@@ -51,12 +68,14 @@ def known(nodes: Sequence[str]) -> str:
     return ", ".join(nodes) if nodes else "none"
 
 
-def _union(text: str, nodes: tuple[str, ...], rng: Rng, depth: int) -> set[str]:
+def _union(
+    text: str, nodes: tuple[str, ...], rng: Rng, scene: Scene | None, depth: int
+) -> set[str]:
     if depth > NESTING_MAX:
         raise UsageError(f"a selector nests not(...) at most {NESTING_MAX} deep")
     chosen: set[str] = set()
     for term in _terms(text):
-        chosen |= _term(term, nodes, rng, depth)
+        chosen |= _term(term, nodes, rng, scene, depth)
     return chosen
 
 
@@ -79,9 +98,15 @@ def _terms(text: str) -> list[str]:
     return [term.strip() for term in terms]
 
 
-def _term(term: str, nodes: tuple[str, ...], rng: Rng, depth: int) -> set[str]:
+def _term(term: str, nodes: tuple[str, ...], rng: Rng, scene: Scene | None, depth: int) -> set[str]:
     if term.startswith("not(") and term.endswith(")"):
-        return set(nodes) - _union(term[4:-1], nodes, rng, depth + 1)
+        return set(nodes) - _union(term[4:-1], nodes, rng, scene, depth + 1)
+    keyed = _KEYED.fullmatch(term)
+    if scene is not None and keyed:
+        replicas = scene.replicas(keyed[2])
+        return set(replicas if keyed[1] == "replicas" else replicas[:1])
+    if scene is not None and term == "each":
+        return {nodes[scene.turn % len(nodes)]}
     if term in WORDS:
         return set(_drawn(term, nodes, rng))
     if term in nodes:
@@ -91,6 +116,8 @@ def _term(term: str, nodes: tuple[str, ...], rng: Rng, depth: int) -> set[str]:
             "a selector is empty or has an empty place between commas",
             hint=f"write a node ({known(nodes)}) or one of: {', '.join(WORDS)}, not(X)",
         )
+    if keyed or term == "each":
+        raise UsageError(f"{term} is for the faults of scenarios alone; name a node")
     raise UsageError(
         f'no node or selector is called "{term}"; the nodes are {known(nodes)}',
         hint=f"selectors are: {', '.join(WORDS)}, not(X)",

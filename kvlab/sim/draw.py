@@ -183,7 +183,7 @@ def _disks(sync: str, operations: int) -> tuple[str, ...]:
 
 
 def _safe_kills(names: tuple[str, ...], copies: int, sync: str) -> tuple[str, ...]:
-    """Return how a node may die: it loses nothing, or others have it (World._why_not_lose)."""
+    """Return how a node may die: it loses nothing, or others have it (experiment.limits)."""
     kinds = KILLS if sync != "memory" else DEATHS
     if copies > 1 and len(names) > 2:
         return kinds

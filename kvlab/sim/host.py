@@ -42,8 +42,8 @@ from kvlab.wire.peer import NONCE_BYTES
 RESERVE_BYTES = 2 * 1024  # real nodes reserve more, which would only take time here
 INTERVAL_US = 100_000  # from one sync to the next, where a node syncs at an interval
 START_US = 1_800_000_000_000_000  # what a clock that is right shows when the world begins
+DRAIN_US = 100_000  # that a process which is asked to end goes on
 TURN_US = 30  # from the first event of a loop turn to its end
-LOG_LINES_MAX = 200
 
 
 class Life:
@@ -71,6 +71,7 @@ class Host:
         self.disk = SimDisk(clock, rng.child("disk"))  # outlives the lives of the node
         self.power: Power = "no process"
         self.paused = False
+        self.is_stopping = False
         self.skew_us = 0  # of the machine's clock
         self.life: Life | None = None
         self.lives = 0
@@ -165,11 +166,19 @@ class Host:
         if level != "debug":
             self._watch.log(self.name, line)
 
+    def stop(self) -> None:
+        """Ask the process to end: it turns clients away, answers what it owes, and is gone."""
+        life, self.is_stopping = self.life, True
+        assert life is not None
+        life.node.state.end_service()
+        self.touch(life)
+        self.clock.after(DRAIN_US, self.hear_of, life, self._finish, "")
+
     def end(self, *, power: Power = "no process", polite: bool = True) -> None:
         """End the life at once: by a kill (polite: the system ends its connections) or a power cut."""
         self.life = None
         self.power = power
-        self.paused = self._recovering = False
+        self.paused = self._recovering = self.is_stopping = False
         self._backlog.clear()
         if polite:
             self.disk.kill()

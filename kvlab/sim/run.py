@@ -7,10 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kvlab.check.fresh import check_fresh
-from kvlab.check.linear import check_linear
-from kvlab.check.lost import check_lost
-from kvlab.check.reads import check_reads
 from kvlab.check.verdict import Check, Verdict
 from kvlab.experiment import (
     Judgement,
@@ -18,16 +14,13 @@ from kvlab.experiment import (
     Record,
     guards_of,
     judge,
+    judge_history,
     make_plan,
-    with_weak_acknowledgements,
 )
-from kvlab.history import Event, decode_events, pair
+from kvlab.history import decode_events
 from kvlab.sim.stream import Trace
 from kvlab.sim.world import World
 from kvlab.spec.scenario import ScenarioSpec
-
-# What a node's clock may be off by besides its offset: the ticks that writes take in advance.
-CLOCK_ERROR_US = 1_000
 
 
 @dataclass(slots=True)
@@ -59,7 +52,8 @@ def run(spec: ScenarioSpec, *, trace: Trace | None = None) -> Outcome:
     events = decode_events(history)
     world.record.checks = [*world.watch.checks(), _converged(world), _serves(world)]
     world.record.coverage = dict(sorted(world.watch.reached.items()))
-    checks = world.record.checks + [judge_promise(name, plan, events) for name in plan.promises]
+    healed_us = max((line["until_us"] for line in world.record.faults), default=None)
+    checks = world.record.checks + judge_history(plan, events, healed_us=healed_us)
     guards = guards_of(plan, events, world.record)
     return Outcome(
         spec,
@@ -70,28 +64,6 @@ def run(spec: ScenarioSpec, *, trace: Trace | None = None) -> Outcome:
         world.clock.now_us,
         world.clock.steps,
     )
-
-
-def judge_promise(name: str, plan: Plan, events: list[Event]) -> Check:
-    """Check one promise; where there was nothing to judge, there is nothing wrong."""
-    if name == "lost":
-        given = pair(with_weak_acknowledgements(plan, events))
-        check = check_lost(given, clock_error_us=clock_error_us(plan))
-    else:
-        check = _CHECKERS[name](pair(events))
-    if check.verdict is Verdict.UNKNOWN and not check.judged:
-        return Check(name=name, verdict=Verdict.VALID, because=check.because)
-    return check
-
-
-_CHECKERS = {"reads": check_reads, "fresh": check_fresh, "linear": check_linear}
-
-
-def clock_error_us(plan: Plan) -> int:
-    """Return by how much the clocks of two nodes may differ in a plan, steps included."""
-    offsets = [plan.spec.clocks.get(name, 0) for name in plan.founders] + [0]
-    steps = sum(abs(fault.by_us) for fault in plan.faults if fault.kind == "skew")
-    return max(offsets) - min(offsets) + steps + CLOCK_ERROR_US
 
 
 def _converged(world: World) -> Check:

@@ -1,14 +1,15 @@
 """A whole simulated world: hosts, network and clients of one plan, and the faults they suffer.
 
-It judges nothing but whether the nodes came to rest. See `run` for a run from plan to verdict.
+It judges nothing but whether the nodes came to rest. What each fault does is in `faults`; see `run`
+for a run from plan to verdict.
 
 Invariants:
 
 1. Same plan, same world: time, chance and order come from here alone.
 2. Every fault is undone by its time, or at the latest when the plan's time is over, and leaves a line
    that says whether it had an effect.
-3. A node loses its memory only while all others have theirs (`_may_lose`): the store keeps copies of
-   a key on several nodes and promises to survive one loss at a time.
+3. A node loses its memory only while all others have theirs (`why_not_lose`): the store keeps copies
+   of a key on several nodes and promises to survive one loss at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvlab.experiment import Plan, Record
-from kvlab.fault.fault import DISK_KINDS, KILLS, LASTING, Fault, loses_data, rule_of
+from kvlab.fault.fault import KILLS
 from kvlab.fault.link import LinkRule
 from kvlab.history import Recorder
 from kvlab.kv.node import TICK_US, Node
@@ -24,7 +25,7 @@ from kvlab.kv.state import Settings
 from kvlab.rng import Rng
 from kvlab.sim.client import Client
 from kvlab.sim.clock import Clock
-from kvlab.sim.disk_faults import Counts
+from kvlab.sim.faults import Faults
 from kvlab.sim.host import Host
 from kvlab.sim.network import Network
 from kvlab.sim.rest import differing, why_restless
@@ -59,10 +60,7 @@ class World:
         self.settled_us = -1  # when all had come to rest after the last fault
         self.unsettled = ""  # why they had not
         self._rng = rng
-        self._active: list[Fault] = []
-        self._before: dict[int, int] = {}  # id of an active fault -> its counters at the beginning
-        self._lines: dict[int, dict[str, Any]] = {}
-        self._exposed = False  # memory was lost, and not everybody is whole again
+        self.faults = Faults(self)
         self._left: set[str] = set()
         self._initial = tuple((name, f"{name}:1") for name in plan.founders)
 
@@ -72,14 +70,14 @@ class World:
         """Start the nodes, let clients and faults happen, undo all, wait for rest, read the end."""
         spec = self.plan.spec
         for name in self.plan.founders:
-            self._host(name).skew_us = spec.clocks.get(name, 0)
-            self._start(name)
+            self.host(name).skew_us = spec.clocks.get(name, 0)
+            self.start(name)
         for name, operations in self.plan.operations.items():
             self._client(name, operations)
         for fault in self.plan.faults:
-            self.clock.at(fault.at_us, self._begin, fault)
+            self.clock.at(fault.at_us, self.faults.begin, fault)
         self.clock.run(spec.time_us)
-        self._undo_all()
+        self.faults.undo_all()
         deadline_us = self.clock.now_us + spec.settle_us
         self._settle(deadline_us)
         while any(not one.done for one in self.clients) and self.clock.now_us < deadline_us:
@@ -149,7 +147,8 @@ class World:
         """Return the nodes that are alive."""
         return {name: host.life.node for name, host in self.hosts.items() if host.life is not None}
 
-    def _host(self, name: str) -> Host:
+    def host(self, name: str) -> Host:
+        """Return the host of a name, which is made when it is first asked for."""
         host = self.hosts.get(name)
         if host is None:
             host = self.hosts[name] = Host(
@@ -159,8 +158,9 @@ class World:
             host.disk.faults.slow_sync(self.plan.spec.fsync_us // 2, self.plan.spec.fsync_us // 2)
         return host
 
-    def _start(self, name: str) -> None:
-        spec, host = self.plan.spec, self._host(name)
+    def start(self, name: str) -> None:
+        """Begin a process on a host; one whose disk does not let it begin is started again."""
+        spec, host = self.plan.spec, self.host(name)
         founder = name in self.plan.founders
         # Whoever is dead now may be back before this one gives up; and founders may all have left.
         others = [one for one in self.hosts if one != name]
@@ -195,9 +195,9 @@ class World:
 
     def _start_again(self, name: str) -> None:
         """Start what could not start, unless something else keeps it down or has brought it up."""
-        down = any(name in fault.nodes and fault.kind in KILLS for fault in self._active)
-        if self._host(name).life is None and not down:
-            self._start(name)
+        down = any(name in fault.nodes and fault.kind in KILLS for fault in self.faults.active)
+        if self.host(name).life is None and not down:
+            self.start(name)
 
     def why_restless(self) -> str:
         """Say what keeps the nodes from being at rest, or return ""."""
@@ -222,177 +222,7 @@ class World:
                 return f"{name} is in the middle of a handshake"
         return ""
 
-    # -- faults ---------------------------------------------------------------------------------
-
-    def _begin(self, fault: Fault) -> None:
-        line: dict[str, Any] = {
-            "t_us": self.clock.now_us,
-            "kind": fault.kind,
-            "title": fault.title,
-            "until_us": fault.until_us,
-            "done": True,
-            "bit": False,
-            "why": "",
-        }
-        self.record.faults.append(line)
-        if self._exposed and not self._active and not self.why_restless():
-            self._exposed = False
-        why = self._why_not(fault)
-        if why:
-            line["done"], line["why"] = False, why
-            self.note("skip", "", f"{fault.title}: {why}")
-            return
-        self.note("fault", "", fault.title)
-        self._lines[id(fault)] = line
-        self._before[id(fault)] = self._felt(fault)
-        if fault.kind not in LASTING:
-            self._active.append(fault)
-            self.clock.at(fault.until_us, self._undo, fault)
-        self._do(fault)
-        if fault.kind in LASTING or fault.kind in ("kill", "power-cut", "skew"):
-            line["bit"] = True
-
-    def _why_not(self, fault: Fault) -> str:
-        """Say why a fault cannot be done now, or return ""."""
-        if fault.kind == "join":
-            taken = [name for name in fault.nodes if name in self.hosts]
-            return f"{taken[0]} is there already" if taken else ""
-        for name in fault.nodes:
-            host = self.hosts.get(name)
-            if host is None or host.life is None:
-                return f"{name} is not running"
-            if fault.kind in (*KILLS, "pause") and host.paused:
-                return f"{name} is paused"
-        if loses_data(fault.kind, self.plan.spec.sync):
-            return self._why_not_lose(fault)
-        return ""
-
-    def _why_not_lose(self, fault: Fault) -> str:
-        if self._exposed:
-            return "another node has lost its memory and not all is whole again"
-        if len(fault.nodes) > 1:
-            return "memory is lost on one node at a time"
-        if self.plan.spec.copies < 2:
-            return "there is one copy of each key"
-        current = next(iter(self.nodes().values())).state.map
-        if current is None or len(current.members) < 3:
-            return "the rest would be no majority"
-        return ""
-
-    def _do(self, fault: Fault) -> None:
-        """Carry a fault out."""
-        kind = fault.kind
-        if loses_data(kind, self.plan.spec.sync):
-            self._exposed = True
-        for name in fault.nodes:
-            self._do_to_node(fault, self._host(name))
-        if kind == "reset":
-            for source, target in fault.links:
-                self.network.reset(source, target)
-        elif fault.links:
-            self._apply_rules(fault)
-
-    def _do_to_node(self, fault: Fault, host: Host) -> None:
-        kind = fault.kind
-        if kind == "kill":
-            host.end()
-        elif kind == "power-cut":
-            host.end(power="off", polite=False)
-        elif kind == "pause":
-            host.pause()
-        elif kind == "skew":
-            host.skew_us += fault.by_us
-        elif kind == "join":
-            self._start(host.name)
-        elif kind in DISK_KINDS:
-            self._do_to_disk(kind, host)
-        elif host.life is not None:
-            self._leave(host.life.node, host.name)
-
-    def _do_to_disk(self, kind: str, host: Host) -> None:
-        disk = host.disk
-        if kind == "wipe":
-            host.end()
-            disk.wipe()
-        elif kind == "bit-flip":
-            host.flip_bit()
-            host.end()
-        elif kind == "disk-full":
-            disk.faults.limit_capacity(disk.used_bytes)
-        else:
-            disk.faults.fail("sync")
-
-    def _undo_to_disk(self, fault: Fault, host: Host) -> None:
-        if fault.kind == "disk-full":
-            host.disk.faults.limit_capacity(None)
-            return
-        host.disk.faults.stop_failing()
-        if self._felt(fault) > self._before[id(fault)] and host.life is not None:
-            host.end()  # it keeps nothing any more until it is started again
-            self._start(host.name)
-
-    def _leave(self, node: Node, name: str) -> None:
-        try:
-            node.membership.ask_leave(name)
-        except Exception as error:  # noqa: BLE001  a refusal is an answer
-            self.note("log", name, f"does not leave: {error}")
-
-    def _undo(self, fault: Fault) -> None:
-        if fault not in self._active:
-            return
-        self._active.remove(fault)
-        self.note("undo", "", fault.title)
-        for name in fault.nodes:
-            host = self._host(name)
-            if fault.kind in KILLS and host.life is None:
-                self._start(name)
-            elif fault.kind == "pause" and host.paused:
-                host.resume()
-                self._lines[id(fault)]["bit"] = host.missed > 0
-            elif fault.kind == "skew":
-                host.skew_us -= fault.by_us
-            elif fault.kind in ("disk-full", "sync-fail"):
-                self._undo_to_disk(fault, host)
-        if fault.links:
-            self._apply_rules(fault)
-        if fault.links or fault.kind in DISK_KINDS:
-            self._lines[id(fault)]["bit"] = self._felt(fault) > self._before[id(fault)]
-
-    def _apply_rules(self, fault: Fault) -> None:
-        for link in fault.links:
-            self.network.set_rule(link, rule_of(self._active, link))
-
-    def _felt(self, fault: Fault) -> int:
-        """Return how often a fault has met something: bytes and connects on its links, or a disk."""
-        if fault.kind in DISK_KINDS:
-            disks = [self._host(name).disk.counts for name in fault.nodes]
-            return sum(_felt_by_disk(fault.kind, counts) for counts in disks)
-        counts = [self.network.count(*link) for link in fault.links]
-        felt = sum(one.held_bytes + one.resets + one.hung for one in counts)
-        if fault.rule.shapes and not fault.rule.cut:
-            felt += sum(one.shaped_bytes for one in counts)
-        return felt
-
-    def _undo_all(self) -> None:
-        for fault in list(self._active):
-            self._undo(fault)
-        for name, host in self.hosts.items():
-            if host.life is None and not host.ended_because:
-                self._start(name)
-
     def note(self, kind: str, host: str, text: str) -> None:
         """Tell whoever looks on."""
         if self.watch.trace is not None:
             self.watch.trace(self.clock.now_us, kind, host, "", text)
-
-
-def _felt_by_disk(kind: str, counts: Counts) -> int:
-    match kind:
-        case "wipe":
-            return counts.wipes
-        case "bit-flip":
-            return counts.flipped_bits
-        case "disk-full":
-            return counts.full
-        case _:
-            return counts.failures["sync"]

@@ -28,7 +28,7 @@ PORT_MIN: Final = 1024
 PORT_MAX: Final = 65_535
 WEIGHT_MIN: Final = 0.01
 WEIGHT_MAX: Final = 100.0
-SELECTORS: Final = frozenset({"all", "any", "majority", "minority", "none", "one"})
+SELECTORS: Final = frozenset({"all", "any", "each", "majority", "minority", "none", "one"})
 """Words that stand for nodes in commands and scenarios; a node so named would be out of reach."""
 
 NAME_ADVICE: Final = f"write letters, digits, - and _, at most {NAME_CHARS_MAX}, such as"

@@ -13,11 +13,13 @@ SECOND_US: Final = 1_000_000
 FAULT_KINDS: Final = (
     "kill",
     "power-cut",
+    "stop",
     "wipe",
     "bit-flip",
     "disk-full",
     "sync-fail",
     "pause",
+    "slow",
     "partition",
     "link",
     "reset",
@@ -30,6 +32,8 @@ NAMESPACES: Final = ("eventual", "linear")
 VERBS: Final = ("get", "set", "delete", "cas", "incr", "append")
 LINEAR_VERBS: Final = ("cas", "incr", "append")  # that only the linear namespace has
 LEVELS: Final = ("", "one", "quorum", "all", "atomic")
+BITES: Final = ("any", "all", "none")
+EXPECTATIONS: Final = ("valid", "invalid", "any")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +43,14 @@ class FaultSpec:
     kind        whom or what        undone by
     kill        targets             a start (memory is lost)
     power-cut   targets             a start; nobody is told of the end of connections
+    stop        targets             a start; the node was asked to end, and answered what it owed
     wipe        targets             a start, with an empty disk
     bit-flip    targets             a start; one bit of what the disk had kept is turned over
     disk-full   targets             room on the disk
     sync-fail   targets             a start, if a sync failed: the next one does
     pause       targets             a resume
-    partition   groups, mode        a heal
+    slow        targets, cpu        the whole processor again; `cpu` is the share that it had
+    partition   one of three, mode  a heal: `groups`, `shape`, or `source` -> `target` (one way)
     link        source -> target    a heal; with the fields of a link rule, cut included
     reset       source -> target    nothing: connections that are open break, once
     skew        targets, by_us      a step back; a process sees it when it starts
@@ -52,6 +58,10 @@ class FaultSpec:
     leave       targets             nothing: it hands over and goes
 
     `targets`, `source` and `target` are selectors, `groups` are texts like "server1 | server2,server3".
+    `shape` is one of partition.SHAPES; for `isolate`, `targets` says whom.
+
+    With `every_us` it happens `times` (0: as often as there is time), each time with targets of its
+    own, and up to `vary_us` earlier or later.
     """
 
     kind: str
@@ -59,6 +69,7 @@ class FaultSpec:
     for_us: int = 0
     targets: str = ""
     groups: str = ""
+    shape: str = ""
     source: str = ""
     target: str = ""
     cut: bool = False
@@ -68,6 +79,33 @@ class FaultSpec:
     jitter_us: int = 0
     bandwidth_bps: int = 0
     by_us: int = 0
+    cpu: float = 0.0
+    every_us: int = 0
+    times: int = 0
+    vary_us: int = 0
+
+    def times_within(self, end_us: int) -> int:
+        """Return how often it happens where all of it is over by `end_us`."""
+        if self.times or not self.every_us:
+            return self.times or 1
+        return max(1, (end_us - self.at_us - self.for_us) // self.every_us + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSpec:
+    """A stretch of the run with a name; the first begins at 0, each other where one ends."""
+
+    name: str
+    span_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardsSpec:
+    """What a run must have had, or it proves nothing and is at best `unknown`."""
+
+    phase_ok: int = 10  # operations that succeeded in each phase, where there are phases
+    ok_share: float = 0.2  # of all operations
+    bite: str = "any"  # which faults must have had an effect: one of BITES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +167,10 @@ class ScenarioSpec:
     clocks: dict[str, int] = field(default_factory=dict)  # node -> offset in microseconds
     workload: WorkloadSpec = field(default_factory=WorkloadSpec)
     operations: tuple[OperationSpec, ...] = ()
+    phases: tuple[PhaseSpec, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
+    guards: GuardsSpec = field(default_factory=GuardsSpec)
+    checks: tuple[str, ...] = ()  # names of checks; none: what the setting promises
+    expect: str = "valid"  # one of EXPECTATIONS
     time_us: int = 30 * SECOND_US  # until everything is undone
     settle_us: int = 30 * SECOND_US  # within which the nodes must then agree and serve

@@ -1,7 +1,8 @@
 """The text of a scenario file -> ScenarioSpec, all problems at once; and the way back.
 
 It has no defaults (they are the fields of scenario.py), opens no file, and draws nothing. Its lists
-are scenario_items.py's, the writing is scenario_text.py's.
+are scenario_items.py's, scenario_faults.py's and scenario_phases.py's, the writing is
+scenario_text.py's.
 
 Invariant: `parse_scenario(render_scenario(spec)) == spec` for every spec that `parse_scenario`
 returns.
@@ -18,22 +19,25 @@ from kvlab.spec.cluster_file import SEED_MAX, VERSIONS, read_name, read_ranges, 
 from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
 from kvlab.spec.scenario import (
+    EXPECTATIONS,
     LEVELS,
     LINEAR_VERBS,
     NAMESPACES,
     SECOND_US,
     SYNCS,
+    PhaseSpec,
     ScenarioSpec,
     WorkloadSpec,
 )
+from kvlab.spec.scenario_faults import FAULTS_MAX, read_faults
 from kvlab.spec.scenario_items import (
     TIME_US_MAX,
     TIMEOUT_US_MAX,
     TIMEOUT_US_MIN,
     is_node_name,
-    read_faults,
     read_operations,
 )
+from kvlab.spec.scenario_phases import read_checks, read_guards, read_phases
 from kvlab.spec.scenario_text import render_scenario
 from kvlab.spec.section import Section
 from kvlab.units import format_duration, parse_size
@@ -41,7 +45,7 @@ from kvlab.units import format_duration, parse_size
 CHARS_MAX: Final = 8 << 20
 """20,000 operations with all their fields are a third of this."""
 NODES_MAX: Final = 550_000
-"""20,000 operations of 11 fields and 1,000 faults of 11, each with its key, and some more."""
+"""20,000 operations of 11 fields and 1,000 faults of 14, each with its key, and some more."""
 
 DRAWN_OPERATIONS_MAX: Final = 1_000_000
 CLIENTS_MAX: Final = 1_000
@@ -55,7 +59,8 @@ _MINUTE: Final = 60 * SECOND_US
 _KEYS: Final = (
     *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
     *("ns", "sync", "fsync", "dead_after"),
-    *("time", "settle", "workload", "operations", "faults"),
+    *("time", "settle", "workload", "operations", "phases", "faults"),
+    *("guards", "checks", "expect"),
 )
 _WORKLOAD_KEYS: Final = (
     *("operations", "clients", "keys", "for", "timeout", "mix", "value", "level"),
@@ -86,7 +91,8 @@ def _scenario(file: Section) -> ScenarioSpec:
     nodes, replication = _nodes_and_copies(file)
     network = file.section("network", ("latency", "jitter"), sample="{latency: 300us}")
     before = len(file.problems.found)
-    time_us = file.duration("time", _DEFAULT.time_us, low_us=_MS, high_us=TIME_US_MAX)
+    phases, phase_faults = read_phases(file)
+    time_us = _time(file, phases)
     # With a wrong time there is nothing to hold other times against.
     end_us = time_us if len(file.problems.found) == before else TIME_US_MAX
     operations = read_operations(file, end_us)
@@ -98,6 +104,9 @@ def _scenario(file: Section) -> ScenarioSpec:
         verb = next(one for one in LINEAR_VERBS if one in verbs)
         complaint = f", but {verb} writes what depends on what is there"
         file.wrong("ns", "write ns: linear", complaint=complaint)
+    faults = phase_faults + read_faults(file, end_us)
+    if len(faults) > FAULTS_MAX:
+        file.wrong("faults", f"write at most {FAULTS_MAX}, those of phases included")
     return ScenarioSpec(
         name=read_name(file, _DEFAULT.name),
         seed=file.integer("seed", _DEFAULT.seed, low=0, high=SEED_MAX),
@@ -118,10 +127,24 @@ def _scenario(file: Section) -> ScenarioSpec:
         # One that operations stand in for is kept, but never runs: any time will do for it.
         workload=workload,
         operations=operations,
-        faults=read_faults(file, end_us),
+        phases=phases,
+        faults=faults,
+        guards=read_guards(file),
+        checks=read_checks(file),
+        expect=file.choice("expect", _DEFAULT.expect, EXPECTATIONS),
         time_us=time_us,
         settle_us=file.duration("settle", _DEFAULT.settle_us, low_us=_MS, high_us=TIME_US_MAX),
     )
+
+
+def _time(file: Section, phases: tuple[PhaseSpec, ...]) -> int:
+    """Read how long all takes: as long as the phases, where there are any."""
+    span_us = sum(phase.span_us for phase in phases)
+    time_us = file.duration("time", span_us or _DEFAULT.time_us, low_us=_MS, high_us=TIME_US_MAX)
+    if phases and time_us != span_us:
+        span = format_duration(span_us, exact=True)
+        file.wrong("time", f"leave it out, or write {span}", complaint=", but phases say otherwise")
+    return time_us
 
 
 def _nodes_and_copies(file: Section) -> tuple[int, ReplicationSpec]:
@@ -158,7 +181,7 @@ def _workload(file: Section, end_us: int) -> WorkloadSpec:
     default = _DEFAULT.workload
     section = file.section("workload", _WORKLOAD_KEYS, sample="{operations: 1000, for: 20s}")
     shares = _mix(section)
-    span_us = section.duration("for", default.span_us, low_us=_MS, high_us=TIME_US_MAX)
+    span_us = section.duration("for", min(default.span_us, end_us), low_us=_MS, high_us=TIME_US_MAX)
     if span_us > end_us:
         time = format_duration(end_us, exact=True)
         advice = f"write at most {time}, or a longer time"

@@ -1,48 +1,30 @@
-"""The lists of a scenario file: its `operations` and its `faults`, one mapping each -> values.
+"""The lists of a scenario file, one mapping an item -> values; and its `operations`.
 
 It does not know which nodes there are: it sees that a name could be one, `experiment` that it is.
+Faults are scenario_faults.py's.
 
-Invariants:
-
-1. A fault has only what its kind can have (KEYS_OF_KIND), and all that it needs.
-2. Nothing begins or ends after the scenario's time.
+Invariant: nothing begins after the scenario's time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import yaml
 
 from kvlab.spec.cluster_nodes import NAME_ADVICE, SELECTORS, is_name
 from kvlab.spec.document import is_null, join, line_of, shown
-from kvlab.spec.scenario import (
-    FAULT_KINDS,
-    LEVELS,
-    SECOND_US,
-    VERBS,
-    FaultSpec,
-    OperationSpec,
-)
-from kvlab.spec.section import Section, either
-from kvlab.units import format_duration, parse_bandwidth
+from kvlab.spec.scenario import LEVELS, SECOND_US, VERBS, OperationSpec
+from kvlab.spec.section import Section
+from kvlab.units import format_duration
 
 OPERATIONS_MAX: Final = 20_000
-FAULTS_MAX: Final = 1_000
 TIME_US_MAX: Final = 24 * 3600 * SECOND_US
 """A day: the longest that a run, or anything in it, takes; and the most that a clock is off."""
 TIMEOUT_US_MIN: Final = 1_000
 TIMEOUT_US_MAX: Final = 3600 * SECOND_US
-LATENCY_US_MAX: Final = 3600 * SECOND_US
-"""An hour: longer delays are a cut."""
-NESTING_MAX: Final = 8
-"""Levels of not(...) in a selector."""
-SELECTOR_CHARS_MAX: Final = 64_000
-"""Longer texts are no selectors."""
-
 OPERATION_KEYS: Final = (
     *(
         "at",
@@ -58,93 +40,21 @@ OPERATION_KEYS: Final = (
         "timeout",
     ),
 )
-MODES: Final = ("hold", "reset")
-CONNECTS: Final = ("accept", "refuse", "hang")
-KEYS_OF_KIND: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "kill": ("at", "for", "kind", "targets"),
-        "power-cut": ("at", "for", "kind", "targets"),
-        "wipe": ("at", "for", "kind", "targets"),
-        "bit-flip": ("at", "for", "kind", "targets"),
-        "disk-full": ("at", "for", "kind", "targets"),
-        "sync-fail": ("at", "for", "kind", "targets"),
-        "pause": ("at", "for", "kind", "targets"),
-        "partition": ("at", "for", "kind", "groups", "mode"),
-        "link": (
-            *("at", "for", "kind", "from", "to", "cut", "mode", "connect"),
-            *("latency", "jitter", "bandwidth"),
-        ),
-        "reset": ("at", "kind", "from", "to"),
-        "skew": ("at", "for", "kind", "targets", "by"),
-        "join": ("at", "kind", "targets"),
-        "leave": ("at", "kind", "targets"),
-    }
-)
-FAULT_KEYS: Final = tuple(dict.fromkeys(key for keys in KEYS_OF_KIND.values() for key in keys))
-
 _Item = TypeVar("_Item")
 _NUMBER = re.compile(r"-?\d{1,18}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_SELECTOR_TOKEN = re.compile(
-    r"(?P<open>not\()|(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)|(?P<other>[,)])|(?P<space>\s+)|(?P<bad>.)"
-)
-_SELECTOR_ADVICE: Final = (
-    "write nodes, such as server1 or server1,server3,"
-    " or one, minority, majority, all or not(server1)"
-)
-_GROUPS_ADVICE: Final = 'write groups with a bar between, such as "server1,server2 | server3"'
 _CLIENT_ADVICE: Final = f"{NAME_ADVICE} c1"
 _DO_ADVICE: Final = (
     'write "get k1", "set k1 v1", "delete k1", "cas k1 v2", "incr k1 1" or "append k1 v1", and a text'
     " with spaces or quotes as a field of its own, key: or value:"
 )
-_NEEDED: Final = {
-    "targets": _SELECTOR_ADVICE,
-    "groups": _GROUPS_ADVICE,
-    "by": "write how far the clock steps, such as -80ms",
-}
 _OPERATION: Final = OperationSpec(at_us=0, client="", verb="get", key="")
-_FAULT: Final = FaultSpec(kind="", at_us=0)
-"""Where the readers below find the defaults of an operation and of a fault."""
+"""Where the readers below find the defaults of an operation."""
 
 
 def is_word(text: str) -> bool:
     """Say whether a key or value can stand in `do`: one word, without quotes and backslashes."""
     return bool(text) and text.isprintable() and not set(text) & set(" \"'\\")
-
-
-def is_selector(text: str) -> bool:
-    """Say whether a text can select nodes: names and words between commas, not(...) around."""
-    if len(text) > SELECTOR_CHARS_MAX:
-        return False
-    depth, wants_term = 0, True
-    for token in _SELECTOR_TOKEN.finditer(text):
-        said = token[0]
-        if token["space"]:
-            continue
-        if token["open"] or token["name"]:
-            if not wants_term or not (token["open"] or is_name(said)):
-                return False
-            depth += bool(token["open"])
-            wants_term = bool(token["open"])
-        elif token["bad"] or wants_term:
-            return False
-        elif said == ",":
-            wants_term = True
-        else:
-            depth -= 1
-        if not 0 <= depth <= NESTING_MAX:
-            return False
-    return depth == 0 and not wants_term
-
-
-def is_groups(text: str) -> bool:
-    """Say whether a text can split nodes: names between commas, sides between bars, no name twice."""
-    if len(text) > SELECTOR_CHARS_MAX:
-        return False
-    sides = [{name.strip() for name in side.split(",")} for side in text.split("|")]
-    names = [name for side in sides for name in sorted(side)]
-    return all(is_name(name) for name in names) and len(names) == len(set(names))
 
 
 def is_node_name(text: str) -> bool:
@@ -159,20 +69,10 @@ def read_operations(file: Section, time_us: int) -> tuple[OperationSpec, ...]:
         return _operation(section, time_us)
 
     sample = '{at: 1ms, client: c1, do: "set k1 v1"}'
-    return _items(file, "operations", OPERATION_KEYS, OPERATIONS_MAX, sample, read)
+    return read_items(file, "operations", OPERATION_KEYS, OPERATIONS_MAX, sample, read)
 
 
-def read_faults(file: Section, time_us: int) -> tuple[FaultSpec, ...]:
-    """Read `faults`; with problems, return what was understood."""
-
-    def read(section: Section) -> FaultSpec:
-        return _fault(section, time_us)
-
-    sample = "{at: 2s, for: 1s, kind: kill, targets: server2}"
-    return _items(file, "faults", FAULT_KEYS, FAULTS_MAX, sample, read)
-
-
-def _items(
+def read_items(
     file: Section,
     key: str,
     keys: tuple[str, ...],
@@ -180,6 +80,7 @@ def _items(
     sample: str,
     read: Callable[[Section], _Item],
 ) -> tuple[_Item, ...]:
+    """Read the list at `key`; with problems, return what was understood."""
     node = file.get(key)
     if node is None or is_null(node):
         return ()
@@ -207,13 +108,13 @@ def _operation(section: Section, time_us: int) -> OperationSpec:
     if section.get("client") is None:
         section.wrong("client", _CLIENT_ADVICE)
     return OperationSpec(
-        at_us=_at(section, time_us),
-        client=_text(section, "client", is_name, _CLIENT_ADVICE),
+        at_us=read_at(section, time_us),
+        client=read_text(section, "client", is_name, _CLIENT_ADVICE),
         verb=verb,
         key=key,
         value=value,
         expected=_expected(section, verb),
-        node=_text(section, "node", is_node_name, f"{NAME_ADVICE} server1"),
+        node=read_text(section, "node", is_node_name, f"{NAME_ADVICE} server1"),
         level=section.choice("level", _OPERATION.level, [level for level in LEVELS if level]),
         meta=section.boolean("meta", _OPERATION.meta),
         again=section.boolean("again", _OPERATION.again),
@@ -273,86 +174,20 @@ def _word_or_field(section: Section, key: str, words: list[str]) -> str:
     return str(node.value)
 
 
-# -- faults -------------------------------------------------------------------------------------
-
-
-def _fault(section: Section, time_us: int) -> FaultSpec:
-    kind = section.text("kind") or ""
-    if kind not in FAULT_KINDS:
-        section.wrong("kind", f"write {either(FAULT_KINDS)}")
-        return _FAULT
-    before = len(section.problems.found)
-    _check_keys(section, kind)
-    at_us = _at(section, time_us)
-    fault = FaultSpec(
-        kind=kind,
-        at_us=at_us,
-        for_us=_for(section, at_us, time_us),
-        targets=_joiner(section) if kind == "join" else _selector(section, "targets"),
-        groups=_text(section, "groups", is_groups, _GROUPS_ADVICE),
-        source=_selector(section, "from"),
-        target=_selector(section, "to"),
-        cut=section.boolean("cut", _FAULT.cut),
-        mode=section.choice("mode", _FAULT.mode, MODES),
-        connect=section.choice("connect", _FAULT.connect, CONNECTS),
-        latency_us=section.duration("latency", _FAULT.latency_us, low_us=0, high_us=LATENCY_US_MAX),
-        jitter_us=section.duration("jitter", _FAULT.jitter_us, low_us=0, high_us=LATENCY_US_MAX),
-        bandwidth_bps=section.quantity("bandwidth", _FAULT.bandwidth_bps, parse_bandwidth),
-        by_us=section.duration("by", _FAULT.by_us, low_us=-TIME_US_MAX, high_us=TIME_US_MAX),
-    )
-    if len(section.problems.found) == before:
-        _check_effect(section, fault)
-    return fault
-
-
-def _check_effect(section: Section, fault: FaultSpec) -> None:
-    if fault.kind == "skew" and not fault.by_us:
-        section.wrong("by", _NEEDED["by"])
-    does = (fault.cut, fault.connect != _FAULT.connect, fault.latency_us, fault.jitter_us)
-    if fault.kind == "link" and not any((*does, fault.bandwidth_bps)):
-        said = f"{section.path} changes nothing; write what the link does, such as latency: 50ms"
-        section.problems.add(section.line, said)
-
-
-def _check_keys(section: Section, kind: str) -> None:
-    keys = KEYS_OF_KIND[kind]
-    for key in FAULT_KEYS:
-        if section.get(key) is not None and key not in keys:
-            complaint = f", but {kind} has no {key}"
-            section.wrong(key, f"leave it out (it has {', '.join(keys)})", complaint=complaint)
-    for key, advice in _NEEDED.items():
-        if section.get(key) is None and key in keys:
-            section.wrong(key, advice)
-
-
-def _at(section: Section, time_us: int) -> int:
+def read_at(section: Section, end_us: int, *, within: str = "time") -> int:
+    """Read when something begins, at most at the end of what it happens within."""
     if section.get("at") is None:
         section.wrong("at", "write when it begins, such as 2s")
     at_us = section.duration("at", 0, low_us=0, high_us=TIME_US_MAX)
-    if at_us > time_us:
-        time = format_duration(time_us, exact=True)
-        section.wrong("at", f"write at most {time}, or a longer time", complaint=", after time")
+    if at_us > end_us:
+        end = format_duration(end_us, exact=True)
+        section.wrong(
+            "at", f"write at most {end}, or a longer {within}", complaint=f", after {within}"
+        )
     return at_us
 
 
-def _for(section: Section, at_us: int, time_us: int) -> int:
-    for_us = section.duration("for", _FAULT.for_us, low_us=1, high_us=TIME_US_MAX)
-    if at_us <= time_us < at_us + for_us:
-        left = format_duration(time_us - at_us, exact=True)
-        advice = f"write at most {left}, or a longer time, or leave it out: until time is over"
-        section.wrong("for", advice, complaint=", which ends after time")
-    return for_us
-
-
-def _selector(section: Section, key: str) -> str:
-    return _text(section, key, is_selector, _SELECTOR_ADVICE)
-
-
-def _joiner(section: Section) -> str:
-    return _text(section, "targets", is_node_name, "write one new name, such as server6")
-
-
-def _text(section: Section, key: str, is_right: Callable[[str], bool], advice: str) -> str:
+def read_text(section: Section, key: str, is_right: Callable[[str], bool], advice: str) -> str:
     """Return a text, "" where the file is silent."""
     if section.get(key) is None:
         return ""

@@ -17,7 +17,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from kvlab.spec.cluster_file import VERSIONS
-from kvlab.spec.scenario import VERBS, FaultSpec, OperationSpec, ScenarioSpec, WorkloadSpec
+from kvlab.spec.scenario import (
+    VERBS,
+    FaultSpec,
+    OperationSpec,
+    PhaseSpec,
+    ScenarioSpec,
+    WorkloadSpec,
+)
 from kvlab.spec.scenario_items import is_word
 from kvlab.units import format_bandwidth, format_duration, format_size
 
@@ -68,12 +75,25 @@ def _lines(spec: ScenarioSpec) -> Iterator[str]:
     workload = _workload(spec.workload)
     if workload:
         yield f"workload: {_flow(workload)}"
-    if spec.operations:
-        yield "operations:"
-        yield from (f"  - {_flow(_operation(one))}" for one in spec.operations)
-    if spec.faults:
-        yield "faults:"
-        yield from (f"  - {_flow(_fault(one))}" for one in spec.faults)
+    yield from _list("operations", map(_operation, spec.operations))
+    yield from _list("phases", map(_phase, spec.phases))
+    yield from _list("faults", map(_fault, spec.faults))
+    guards = _differing(spec.guards, _DEFAULT.guards, _GUARDS)
+    if guards:
+        yield f"guards: {_flow(guards)}"
+    if spec.checks:
+        yield f"checks: [{', '.join(map(_text, spec.checks))}]"
+    yield from (f"{key}: {text}" for key, text in _differing(spec, _DEFAULT, _EXPECT))
+
+
+def _list(key: str, items: Iterable[Iterable[Pair]]) -> Iterator[str]:
+    lines = [f"  - {_flow(item)}" for item in items]
+    yield from [f"{key}:", *lines] if lines else ()
+
+
+def _phase(phase: PhaseSpec) -> Iterator[Pair]:
+    yield "name", _text(phase.name)
+    yield "for", _duration(phase.span_us)
 
 
 def _clocks(clocks: dict[str, int]) -> Iterator[str]:
@@ -117,9 +137,9 @@ def _operation(one: OperationSpec) -> Iterator[Pair]:
 
 def _fault(one: FaultSpec) -> Iterator[Pair]:
     yield "at", _duration(one.at_us)
-    yield from _differing(one, _FAULT_DEFAULT, _FAULT[:1])
+    yield from _differing(one, _FAULT_DEFAULT, _FAULT_TIMES)
     yield "kind", _text(one.kind)
-    yield from _differing(one, _FAULT_DEFAULT, _FAULT[1:])
+    yield from _differing(one, _FAULT_DEFAULT, _FAULT)
 
 
 def _differing(spec: Any, default: Any, fields: Iterable[tuple[str, str, Show]]) -> list[Pair]:
@@ -199,10 +219,16 @@ _OPERATION: Final = (
     ("timeout", "timeout_us", _duration),
 )
 _OPERATION_DEFAULT: Final = OperationSpec(at_us=0, client="", verb="", key="")
-_FAULT: Final = (
+_FAULT_TIMES: Final = (
     ("for", "for_us", _duration),
+    ("every", "every_us", _duration),
+    ("times", "times", str),
+    ("jitter", "vary_us", _duration),
+)
+_FAULT: Final = (
     ("targets", "targets", _text),
     ("groups", "groups", _text),
+    ("shape", "shape", _text),
     ("from", "source", _text),
     ("to", "target", _text),
     ("cut", "cut", _boolean),
@@ -212,5 +238,12 @@ _FAULT: Final = (
     ("jitter", "jitter_us", _duration),
     ("bandwidth", "bandwidth_bps", _bandwidth),
     ("by", "by_us", _duration),
+    ("cpu", "cpu", _number),
 )
+_GUARDS: Final = (
+    ("phase_ok", "phase_ok", str),
+    ("ok_share", "ok_share", _number),
+    ("faults", "bite", _text),
+)
+_EXPECT: Final = (("expect", "expect", _text),)
 _FAULT_DEFAULT: Final = FaultSpec(kind="", at_us=0)

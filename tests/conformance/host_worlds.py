@@ -178,6 +178,12 @@ class Real(RealClient):
         assert node is not None
         node.kill()
 
+    def stop(self) -> None:
+        node, self._node = self._node, None
+        assert node is not None
+        node.signal(signal.SIGTERM)
+        node.wait()
+
     def pause(self) -> None:
         assert self._node is not None
         self._node.signal(signal.SIGSTOP)
@@ -262,6 +268,9 @@ class Simulated(SimulatedClient):
 
     def kill(self) -> None:
         self._host.end()
+
+    def stop(self) -> None:
+        self._host.stop()
 
     def pause(self) -> None:
         self._host.pause()

@@ -178,6 +178,23 @@ def test_a_node_that_was_killed_and_starts_again_forgot_its_memory(world):
     assert world.answer(**GET)["value"] == "v"
 
 
+def test_a_node_that_is_asked_to_end_answers_what_it_owes_and_is_gone(world):
+    ends = [world.connect() for _ in range(2)]
+    ends[0].ask(**SET)
+    world.wait_for(lambda: ends[0].replies, "a reply")
+    ends[1].ask(**GET)
+    world.stop()
+    world.wait_for(lambda: all(end.gone for end in ends), "the connections to end")
+    late = world.dial()
+    world.wait_for(lambda: late.over, "the connect to be refused")
+
+    assert not late.connected
+    [reply] = ends[1].replies
+    assert reply["value"] == "v" or reply["code"] == "ENDING"
+    world.start()
+    assert world.answer(**GET)["code"] == "NOT_FOUND"
+
+
 def test_a_paused_node_says_nothing_and_answers_all_when_it_runs_on(world):
     old = world.connect()
     old.ask(**SET)

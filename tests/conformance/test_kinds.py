@@ -19,6 +19,7 @@ LINKS = (link_worlds.Real, link_worlds.Simulated)
 # Kind -> the two worlds, what brings the fault about in both, and the file that asks what follows.
 BODIES = {
     "kill": (HOSTS, "kill", "test_hosts.py"),
+    "stop": (HOSTS, "stop", "test_hosts.py"),
     "pause": (HOSTS, "pause", "test_hosts.py"),
     "wipe": (DURABLE, "wipe", "test_hosts_durable.py"),
     "bit-flip": (DURABLE, "flip_bit", "test_hosts_durable.py"),
@@ -32,6 +33,7 @@ BODIES = {
     "reset": (LINKS, "reset", "test_link_resets.py"),
 }
 NO_BODY = {
+    "slow": "it is a pause and a resume (test_hosts.py), many times a second",
     "power-cut": "no user may take the power from a real machine; that a node says nothing before the"
     " disk has it (test_hosts_sync.py) and what a cut leaves of a simulated disk"
     " (tests/sim/test_disk_power.py) stand in",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvlab.errors import UsageError
-from kvlab.fault.selector import resolve
+from kvlab.fault.selector import Scene, resolve
 from kvlab.rng import Rng
 
 FIVE = ("server1", "server2", "server3", "server4", "server5")
@@ -90,3 +90,24 @@ def test_any_text_selects_known_nodes_or_is_a_usage_error(text, seed):
         return
     assert chosen
     assert chosen == tuple(node for node in FIVE if node in chosen)
+
+
+def test_a_scenario_knows_whose_turn_it_is_and_who_keeps_a_key():
+    def pick_in(selector, turn=0):
+        scene = Scene(turn, {"k": ("server4", "server2", "server5")}.__getitem__)
+        return resolve(selector, FIVE, Rng(1), scene)
+
+    assert [pick_in("each", turn) for turn in (0, 1, 5)] == [
+        ("server1",),
+        ("server2",),
+        ("server1",),
+    ]
+    assert pick_in("replicas(k)") == ("server2", "server4", "server5")
+    assert pick_in("owner(k)") == pick_in("coordinator(k)") == ("server4",)
+    assert pick_in("not(replicas(k)),owner(k)") == ("server1", "server3", "server4")
+
+
+@pytest.mark.parametrize("selector", ["each", "owner(k)", "not(replicas(k))"])
+def test_where_there_is_no_scenario_such_words_are_refused(selector):
+    with pytest.raises(UsageError, match="scenarios alone"):
+        pick(selector)

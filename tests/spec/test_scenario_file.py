@@ -12,20 +12,15 @@ from hypothesis import strategies as st
 
 from kvlab.spec import document
 from kvlab.spec.scenario import (
-    FAULT_KINDS,
-    LEVELS,
-    SYNCS,
     FaultSpec,
+    GuardsSpec,
     OperationSpec,
+    PhaseSpec,
     ScenarioSpec,
     WorkloadSpec,
 )
 from kvlab.spec.scenario_file import parse_scenario, render_scenario
-from kvlab.spec.scenario_items import CONNECTS, KEYS_OF_KIND, MODES
-
-MS = 1_000
-S = 1_000_000
-DAY_US = 24 * 3600 * S
+from tests.spec.scenario_draws import DAY_US, MS, S, scenarios
 
 # A scenario is drawn in many steps; on a busy machine that is slow, and no fault.
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -181,6 +176,47 @@ def test_the_short_forms_that_people_type_are_understood():
     assert done == [("set", "5", "on"), ("set", "k", "null"), ("set", "k", ""), ("get", "5", "")]
 
 
+def test_faults_of_phases_count_from_their_beginning_and_end_with_them():
+    text = """
+        phases:
+          - {name: calm, for: 2s}
+          - name: trouble
+            for: 4s
+            faults:
+              - {at: 1s, kind: pause, targets: one}
+              - {at: 0s, for: 500ms, every: 1s, jitter: 100ms, kind: kill, targets: each}
+              - {at: 3s, kind: reset, from: server1, to: all}
+        faults:
+          - {at: 1s, kind: slow, targets: all, cpu: 0.5}
+        guards: {phase_ok: 3, faults: all}
+        checks: [lost, sessions]
+        expect: any
+        """
+    spec = parse_scenario(dedent(text))
+    assert spec.phases == (
+        PhaseSpec(name="calm", span_us=2 * S),
+        PhaseSpec(name="trouble", span_us=4 * S),
+    )
+    assert (spec.time_us, spec.workload.span_us) == (6 * S, 6 * S)
+    assert spec.faults == (
+        FaultSpec(kind="pause", at_us=3 * S, for_us=3 * S, targets="one"),
+        FaultSpec(
+            kind="kill",
+            at_us=2 * S,
+            for_us=S // 2,
+            every_us=S,
+            times=4,
+            vary_us=100 * MS,
+            targets="each",
+        ),
+        FaultSpec(kind="reset", at_us=5 * S, source="server1", target="all"),
+        FaultSpec(kind="slow", at_us=S, targets="all", cpu=0.5),
+    )
+    assert spec.guards == GuardsSpec(phase_ok=3, bite="all")
+    assert (spec.checks, spec.expect) == (("lost", "sessions"), "any")
+    assert parse_scenario(render_scenario(spec)) == spec
+
+
 def test_a_comment_has_as_many_lines_as_it_likes_and_stays_one():
     text = render_scenario(FULL_SPEC, comment="lost: k1\n\nseed: 3\rnodes: 1\u2028\x00name: x")
     assert text.startswith("# lost: k1\n#\n# seed: 3\n# nodes: 1\n#  name: x\nversion: 1\n")
@@ -197,110 +233,6 @@ def test_many_clocks_have_a_line_each_in_the_order_of_the_names():
 def test_a_workload_that_operations_stand_in_for_may_be_of_any_length():
     spec = replace(FULL_SPEC, time_us=10 * S, workload=WorkloadSpec(span_us=DAY_US))
     assert parse_scenario(render_scenario(spec)) == spec
-
-
-PLAIN = "abcXYZ019_-"
-names = st.sampled_from(
-    ["server1", "server10", "null", "on", "Yes", "1e3", "0x1", "12", "1-2-3", "Z_-9", "n" * 40]
-) | st.text(PLAIN, min_size=1, max_size=6).filter(lambda name: name[0] not in "_-")
-offsets = st.integers(-DAY_US, DAY_US)
-delays = st.just(0) | st.integers(0, 60 * S)
-timeouts = st.integers(1, 3600).map(lambda ms: ms * MS) | st.integers(MS, 3600 * S)
-texts = st.text(max_size=8) | st.sampled_from(
-    ["k1", "", " ", "#", "a: b", "{x}", "null", "\x85", "\\", "-", "\U0001f600", "\xa0x ", "'"]
-)
-terms = names | st.sampled_from(
-    ["one", "minority", "majority", "all", "not(server1)", "not(one, not(a))", " all "]
-)
-selectors = st.lists(terms, min_size=1, max_size=3).map(",".join)
-
-
-@st.composite
-def operations(draw, time_us):
-    verb = draw(st.sampled_from(["get", "set", "delete"]))
-    return OperationSpec(
-        at_us=draw(st.integers(0, time_us)),
-        client=draw(names),
-        verb=verb,
-        key=draw(texts),
-        value=draw(texts) if verb == "set" else "",
-        node=draw(st.just("") | names),
-        level=draw(st.sampled_from(LEVELS)),
-        meta=draw(st.booleans()),
-        timeout_us=draw(timeouts),
-    )
-
-
-@st.composite
-def faults(draw, time_us):
-    kind = draw(st.sampled_from(FAULT_KINDS))
-    keys = KEYS_OF_KIND[kind]
-    at_us = draw(st.integers(0, time_us))
-    sides = draw(st.lists(names, min_size=1, max_size=4, unique=True))
-    does = {
-        "for": ("for_us", st.integers(0, time_us - at_us)),
-        "targets": ("targets", names if kind == "join" else selectors),
-        "groups": (
-            "groups",
-            st.sampled_from([",", " | ", " ,"]).map(lambda mark: mark.join(sides)),
-        ),
-        "from": ("source", st.just("") | selectors),
-        "to": ("target", st.just("") | selectors),
-        "cut": ("cut", st.booleans()),
-        "mode": ("mode", st.sampled_from(MODES)),
-        "connect": ("connect", st.sampled_from(CONNECTS)),
-        "latency": ("latency_us", st.integers(1, 3600 * S)),
-        "jitter": ("jitter_us", delays),
-        "bandwidth": ("bandwidth_bps", st.integers(0, 10**12)),
-        "by": ("by_us", offsets.filter(bool)),
-    }
-    return FaultSpec(
-        kind=kind, at_us=at_us, **{does[key][0]: draw(does[key][1]) for key in keys if key in does}
-    )
-
-
-@st.composite
-def workloads(draw, span_us):
-    get = draw(st.integers(0, 1000))
-    put = draw(st.integers(0, 1000 - get))
-    return WorkloadSpec(
-        operations=draw(st.integers(0, 1_000_000)),
-        clients=draw(st.integers(1, 1000)),
-        keys=draw(st.integers(1, 1_000_000)),
-        span_us=draw(st.integers(MS, span_us)),
-        timeout_us=draw(timeouts),
-        get=get / 1000,
-        set=put / 1000,
-        delete=(1000 - get - put) / 1000,
-        value_bytes=draw(st.integers(1, 1 << 20)),
-    )
-
-
-@st.composite
-def scenarios(draw):
-    time_us = draw(st.integers(1, 3600).map(lambda s: s * S) | st.integers(MS, DAY_US))
-    nodes = draw(st.integers(1, 100))
-    copies = draw(st.integers(1, min(nodes, 16)))
-    done = tuple(draw(st.lists(operations(time_us), max_size=2)))
-    return ScenarioSpec(
-        name=draw(names),
-        seed=draw(st.integers(0, 2**63 - 1)),
-        nodes=nodes,
-        copies=copies,
-        r=draw(st.integers(1, copies)),
-        w=draw(st.integers(1, copies)),
-        ranges=1 << draw(st.integers(4, 12)),
-        sync=draw(st.sampled_from(SYNCS)),
-        fsync_us=draw(st.integers(0, 60 * S)),
-        latency_us=draw(delays),
-        jitter_us=draw(delays),
-        clocks=draw(st.dictionaries(names, offsets, max_size=3)),
-        workload=draw(workloads(DAY_US if done else time_us)),
-        operations=done,
-        faults=tuple(draw(st.lists(faults(time_us), max_size=2))),
-        time_us=time_us,
-        settle_us=draw(st.integers(MS, DAY_US)),
-    )
 
 
 @SLOW

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kvlab.errors import SpecError
 from kvlab.spec import document
 from kvlab.spec.scenario import ScenarioSpec
+from kvlab.spec.scenario_faults import FAULT_KEYS, FAULTS_MAX
 from kvlab.spec.scenario_file import NODES_MAX, parse_scenario, render_scenario
-from kvlab.spec.scenario_items import FAULT_KEYS, FAULTS_MAX, OPERATION_KEYS, OPERATIONS_MAX
+from kvlab.spec.scenario_items import OPERATION_KEYS, OPERATIONS_MAX
 
 SAMPLE = """\
 nodes: 3
@@ -107,7 +108,7 @@ SAID = [
     "17: faults[1].for is 0s; write a duration from 1us to 24h, such as 200ms",
     (
         "17: faults[1].targets is server1,; write nodes, such as server1 or server1,server3,"
-        " or one, minority, majority, all or not(server1)"
+        " or one, minority, majority, all, each, not(server1), owner(k1) or replicas(k1)"
     ),
     "18: faults[2].at is missing; write when it begins, such as 2s",
     (
@@ -116,8 +117,8 @@ SAID = [
     ),
     "18: faults[2].mode is gently; write hold or reset",
     (
-        "19: faults[3].kind is explode; write kill, power-cut, wipe, bit-flip, disk-full,"
-        " sync-fail, pause, partition, link, reset, skew, join or leave"
+        "19: faults[3].kind is explode; write kill, power-cut, stop, wipe, bit-flip, disk-full,"
+        " sync-fail, pause, slow, partition, link, reset, skew, join or leave"
     ),
     "20: faults[4].cut is 1; write true or false",
     "20: faults[4].connect is never; write accept, refuse or hang",
@@ -147,10 +148,6 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
             "nodes is missing; write at least 7, or replication: {n: 5}",
         ),
         ("nodes: 101", "nodes is 101; write a whole number from 1 to 100"),
-        (
-            "time: 10s",
-            "workload.for is missing; write at most 10s, or a longer time",
-        ),
         (
             "workload: {for: 31s}",
             "workload.for is 31s, longer than time; write at most 30s, or a longer time",
@@ -229,8 +226,67 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
             ),
         ),
         (
+            "faults: [{at: 1s, kind: partition}]",
+            (
+                "faults[1] splits nothing or twice; write groups, or shape (halves, isolate, minority,"
+                " bridge or majorities-ring), or from and to"
+            ),
+        ),
+        (
+            "faults: [{at: 1s, kind: partition, shape: halves, from: server1, to: server2}]",
+            (
+                "faults[1] splits nothing or twice; write groups, or shape (halves, isolate, minority,"
+                " bridge or majorities-ring), or from and to"
+            ),
+        ),
+        (
+            "faults: [{at: 1s, kind: partition, shape: halves, targets: server1}]",
+            "faults[1].targets is server1; leave it out, or write shape: isolate",
+        ),
+        (
+            "faults: [{at: 1s, kind: slow, targets: one}]",
+            "faults[1].cpu is missing; write the share of a processor that is left, such as 0.2",
+        ),
+        (
+            "faults: [{at: 1s, kind: kill, targets: one, every: 2s}]",
+            "faults[1].for is missing; write how long each time lasts, such as 500ms",
+        ),
+        (
+            "faults: [{at: 1s, for: 1s, kind: kill, targets: one, times: 3}]",
+            "faults[1].times is 3 of one fault; write every: too, such as every: 2s",
+        ),
+        (
+            "faults: [{at: 1s, for: 1s, kind: kill, targets: one, every: 10s, times: 4}]",
+            "faults[1].times is 4; write at most 3, or a longer time",
+        ),
+        (
+            "phases: [{name: a, for: 2s, faults: [{at: 1s, for: 2s, kind: kill, targets: one}]}]",
+            (
+                "phases[1].faults[1].for is 2s, which ends after phase; write at most 1s, or a longer"
+                " phase, or leave it out: until phase is over"
+            ),
+        ),
+        (
+            "phases: [{name: a, for: 2s, faults: [{at: 2s, kind: kill, targets: one}]}]",
+            "phases[1].faults[1].at is 2s, where the phase ends; write an earlier time",
+        ),
+        ("phases: [{name: a}]", "phases[1].for is missing; write how long it lasts: 5s"),
+        (
+            "time: 3s\nphases: [{name: a, for: 2s}]",
+            "time is 3s, but phases say otherwise; leave it out, or write 2s",
+        ),
+        ("guards: {faults: some}", "guards.faults is some; write any, all or none"),
+        (
+            "checks: lost",
+            "checks is lost; write names of kvlab check --list, such as [lost, sessions]",
+        ),
+        ("expect: broken", "expect is broken; write valid, invalid or any"),
+        (
             "faults: [{at: 1s, kind: kill, targets: one, by: 5ms}]",
-            "faults[1].by is 5ms, but kill has no by; leave it out (it has at, for, kind, targets)",
+            (
+                "faults[1].by is 5ms, but kill has no by; leave it out"
+                " (it has at, for, every, times, jitter, kind, targets)"
+            ),
         ),
         (
             "faults: [{at: 1s, for: 1s, kind: leave, targets: one}]",
@@ -276,7 +332,9 @@ def test_a_problem_says_where_what_and_what_to_write(line, problem):
         "",
         ",",
         "not(a)b",
-        "owner(k)",
+        "owner()",
+        "owner(k,l)",
+        "owner(one(k))",
         "a|b",
         "x" * 41,
         "not(" * 9 + "a" + ")" * 9,

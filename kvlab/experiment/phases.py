@@ -1,0 +1,79 @@
+"""What clients saw in each phase of a run: counts, and the longest time without a success.
+
+It judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kvlab.experiment.plan import Plan
+from kvlab.history import Event
+
+ANSWERS = ("NOT_FOUND", "CONFLICT")  # errors that a working store gives
+
+
+@dataclass(slots=True)
+class PhaseCount:
+    """A phase, by the operations that began in it."""
+
+    name: str
+    began_us: int
+    ended_us: int
+    ok: int = 0
+    failed: int = 0
+    unknown: int = 0
+    degraded: int = 0
+    gap_us: int = 0  # the longest time without a success
+    last_us: int = 0
+
+
+@dataclass(slots=True)
+class Counts:
+    """All phases together; final reads belong to none."""
+
+    phases: list[PhaseCount]
+    operations: int = 0  # that were begun
+    finals: int = 0  # final reads that succeeded
+    open: dict[tuple[str, int], int] = field(
+        default_factory=dict
+    )  # operation -> place of its phase
+
+
+def count_phases(plan: Plan, events: Iterable[Event]) -> Counts:
+    """Count the events of a history. Memory is for the operations under way."""
+    counts = Counts([PhaseCount(*phase, last_us=phase[1]) for phase in plan.phases])
+    for event in events:
+        if event.final:
+            counts.finals += event.type == "ok"
+        elif event.type == "invoke":
+            counts.operations += 1
+            counts.open[event.client, event.op] = _place_of(counts, event.t_us)
+        elif (place := counts.open.pop((event.client, event.op), None)) is not None:
+            _count(counts.phases[place], event)
+    for place in counts.open.values():
+        counts.phases[place].unknown += 1
+    for phase in counts.phases:
+        phase.gap_us = max(phase.gap_us, phase.ended_us - phase.last_us)
+    return counts
+
+
+def _place_of(counts: Counts, t_us: int) -> int:
+    for place, phase in enumerate(counts.phases):
+        if t_us < phase.ended_us:
+            return place
+    return len(counts.phases) - 1
+
+
+def _count(phase: PhaseCount, event: Event) -> None:
+    if event.type == "ok" or (event.type == "fail" and event.error in ANSWERS):
+        phase.ok += 1
+        phase.degraded += event.degraded
+        end_us = min(event.t_us, phase.ended_us)
+        phase.gap_us = max(phase.gap_us, end_us - phase.last_us)
+        phase.last_us = max(phase.last_us, end_us)
+    elif event.type == "fail":
+        phase.failed += 1
+    else:
+        phase.unknown += 1
