@@ -5,14 +5,20 @@ history.jsonl   what clients did (history.py)
 faults.jsonl    each fault: planned and actual time, and whether it had an effect
 verdict.json    the verdict, each check and guard, the seed, how to repeat it
 nodes/          what each node logged, where nodes are processes: <id>.log
+state/          of the cluster while it runs; it stays only where the run was ended from outside
+
+A run that goes on writes history.jsonl and faults.jsonl as things happen: whoever ends it, what was
+seen by then is there. In faults.jsonl, a later line with the same `id` stands for an earlier one.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from kvlab.errors import InfraError, UsageError
 
@@ -21,6 +27,9 @@ HISTORY = "history.jsonl"
 FAULTS = "faults.jsonl"
 VERDICT = "verdict.json"
 LOGS = "nodes"  # a folder with one file per node
+STATE = "state"
+RUNS = "runs"
+LATEST = "latest"
 BLOCK_BYTES = 1 << 18
 
 
@@ -33,7 +42,7 @@ class RunDir:
     @classmethod
     def create(cls, path: Path) -> RunDir:
         """Make the folder; raise UsageError if there is something else than a run in it."""
-        known = {SPEC, HISTORY, FAULTS, VERDICT}
+        known = {SPEC, HISTORY, FAULTS, VERDICT, LOGS, STATE}
         try:
             if path.is_dir() and {one.name for one in path.iterdir()} - known:
                 raise UsageError(
@@ -44,6 +53,11 @@ class RunDir:
             raise InfraError(f"cannot make {path}: {error.strerror}") from error
         return cls(path)
 
+    def finish(self, faults: Iterable[Mapping[str, Any]], verdict: Mapping[str, Any]) -> None:
+        """Write what a run that was recorded as it went came to; each fault has one line now."""
+        self._write(FAULTS, _lines(faults))
+        self._write(VERDICT, _document(verdict))
+
     def write(
         self,
         *,
@@ -53,17 +67,32 @@ class RunDir:
         verdict: Mapping[str, Any],
     ) -> None:
         """Write all files of a run; the verdict last, so that it vouches for the others."""
-        lines = "".join(f"{json.dumps(line)}\n" for line in faults)
-        for name, data in (
-            (SPEC, spec.encode()),
-            (HISTORY, history),
-            (FAULTS, lines.encode()),
-            (VERDICT, json.dumps(verdict, indent=2).encode() + b"\n"),
-        ):
-            try:
-                (self.path / name).write_bytes(data)
-            except OSError as error:
-                raise InfraError(f"cannot write {self.path / name}: {error.strerror}") from error
+        self._write(SPEC, spec.encode())
+        self._write(HISTORY, history)
+        self._write(FAULTS, _lines(faults))
+        self._write(VERDICT, _document(verdict))
+
+    def _write(self, name: str, data: bytes) -> None:
+        try:
+            (self.path / name).write_bytes(data)
+        except OSError as error:
+            raise InfraError(f"cannot write {self.path / name}: {error.strerror}") from error
+
+    @property
+    def state(self) -> Path:
+        """The folder for the state of the cluster while the run goes on."""
+        return self.path / STATE
+
+    def keep_logs(self) -> None:
+        """Keep what the nodes logged; of the rest of the cluster's state nothing is needed any more."""
+        try:
+            shutil.rmtree(self.path / LOGS, ignore_errors=True)
+            (self.path / LOGS).mkdir()
+            for log in sorted(self.state.glob("nodes/*/log")):
+                log.replace(self.path / LOGS / f"{log.parent.name}.log")
+            shutil.rmtree(self.state)
+        except OSError as error:
+            raise InfraError(f"cannot keep the logs in {self.path}: {error.strerror}") from error
 
     def read(self, name: str) -> str | None:
         """Return the text of a file, or None if the run has none."""
@@ -82,7 +111,7 @@ class RunDir:
         text = self.read(FAULTS)
         if text is None:
             return None
-        lines = []
+        lines: dict[Any, dict[str, Any]] = {}
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 told = json.loads(line)
@@ -90,8 +119,8 @@ class RunDir:
                 raise UsageError(f"{self.path / FAULTS}, line {number}: {error}") from error
             if not isinstance(told, dict) or not isinstance(told.get("until_us"), int):
                 raise UsageError(f"{self.path / FAULTS}, line {number}: a fault needs until_us")
-            lines.append(told)
-        return lines
+            lines[told.get("id", f"line {number}")] = told
+        return list(lines.values())
 
     def verdict(self) -> dict[str, Any]:
         """Return verdict.json, empty if the run has none that can be read."""
@@ -104,6 +133,70 @@ class RunDir:
     def logs(self) -> dict[str, Path]:
         """Return the log of each node, by its id."""
         return {path.stem: path for path in sorted((self.path / LOGS).glob("*.log"))}
+
+
+def _lines(faults: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(f"{json.dumps(line)}\n" for line in faults).encode()
+
+
+def _document(verdict: Mapping[str, Any]) -> bytes:
+    return json.dumps(verdict, indent=2).encode() + b"\n"
+
+
+class Journal:
+    """Writes history and faults of a run while it goes on. Use it in `with`."""
+
+    def __init__(self, run: RunDir, spec: str) -> None:
+        self._path = run.path
+        try:
+            (run.path / VERDICT).unlink(missing_ok=True)
+            (run.path / SPEC).write_text(spec)
+            self._history = (run.path / HISTORY).open("wb", buffering=0)
+            self._faults = (run.path / FAULTS).open("wb", buffering=0)
+        except OSError as error:
+            raise InfraError(f"cannot write in {run.path}: {error.strerror}") from error
+
+    def history(self, block: bytes) -> None:
+        """Append lines to the history."""
+        self._append(self._history, block)
+
+    def fault(self, line: Mapping[str, Any]) -> None:
+        """Append what is known of a fault now."""
+        self._append(self._faults, json.dumps(line).encode() + b"\n")
+
+    def _append(self, file: Any, data: bytes) -> None:
+        try:
+            file.write(data)
+        except OSError as error:
+            raise InfraError(f"cannot write in {self._path}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._history.close()
+        self._faults.close()
+
+
+def new_run(name: str, stamp: str, root: Path = Path(RUNS)) -> RunDir:
+    """Make the folder of a new run, `runs/<name>/<stamp>`, and let `latest` lead to it."""
+    folder, number = root / name, 1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = folder / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                break
+        beside = folder / f".{LATEST}.{os.getpid()}"
+        beside.symlink_to(path.name)
+        beside.replace(folder / LATEST)
+    except OSError as error:
+        raise InfraError(f"cannot make {folder}: {error.strerror}") from error
+    return RunDir(path)
 
 
 def history_path(path: Path) -> Path:

@@ -62,6 +62,16 @@ VERBS: dict[str, Verb] = {
         DATA, "keys", "Show the data each change of the ring moved, against the minimum."
     ),
     "bench": Verb(LOAD, "bench", "Drive load at a cluster or server and measure it."),
+    "run": Verb(
+        JUDGE,
+        "run",
+        "Run a scenario on real processes: a cluster of its own, clients, faults, and a verdict.",
+    ),
+    "replay": Verb(
+        JUDGE,
+        "run",
+        "Run once more what a run did: its operations, and its faults as they really were.",
+    ),
     "sim": Verb(
         JUDGE, "sim", "Run the nodes in a simulated world: thousands of seeds, repeatable."
     ),

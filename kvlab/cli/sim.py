@@ -20,9 +20,10 @@ from kvlab import units
 from kvlab.check.verdict import Verdict
 from kvlab.cli import out
 from kvlab.cli.options import Json
+from kvlab.cli.scenarios import read_scenario
 from kvlab.cli.sim_many import environment, run_campaign
 from kvlab.cli.sim_pool import Job, cores
-from kvlab.errors import InfraError, InvalidError, UnknownError, UsageError
+from kvlab.errors import InvalidError, UnknownError, UsageError
 
 if TYPE_CHECKING:
     from kvlab.sim.run import Outcome
@@ -55,7 +56,10 @@ def sim(
         int, typer.Option("-j", "--jobs", help="Processes.", show_default="one per core")
     ] = 0,
     scenario: Annotated[
-        Path | None, typer.Option("--scenario", help="Run this file in place of drawn scenarios.")
+        str | None,
+        typer.Option(
+            "--scenario", help="Run this file, or one of kvlab run --list, in place of drawn ones."
+        ),
     ] = None,
     swarm: Annotated[
         bool, typer.Option("--swarm", help="Draw cluster, load and faults from the seed (default).")
@@ -96,7 +100,7 @@ def sim(
     if seed is not None and seeds is not None:
         raise UsageError("--seed and --seeds say two things", hint="give one of them")
     _check_counts(jobs, nodes, operations)
-    read = _read(scenario) if scenario is not None else None
+    read = read_scenario(scenario) if scenario is not None else None
     job = Job(scenario=read, nodes=nodes, operations=operations, mutant=_known(mutant))
     single = seed is not None or (read is not None and seeds is None and duration is None)
     if not single:
@@ -104,13 +108,13 @@ def sim(
             raise UsageError("--trace, --shrink and --out look at one run", hint="add --seed N")
         wanted: Iterable[int] = count(1) if duration and not seeds else _parse_seeds(seeds or SEEDS)
         until = time.monotonic() + _seconds(duration) if duration else math.inf
-        file = str(scenario or "")
+        file = scenario or ""
         verdict = run_campaign(
             job, wanted, jobs=jobs or cores(), until=until, file=file, as_json=as_json
         )
         raise typer.Exit(EXIT_CODES[verdict])
     spec = job.spec(seed if seed is not None else read.seed if read is not None else 1)
-    repeat = job.repeat(spec.seed, str(scenario or ""))
+    repeat = job.repeat(spec.seed, scenario or "")
     if shrink:
         spec = _shrink(spec, job, directory or Path(f"sim-{spec.seed}"))
         repeat = f"kvlab sim --scenario {directory or f'sim-{spec.seed}'}/spec.yaml"
@@ -256,17 +260,6 @@ def _check_counts(jobs: int, nodes: int, operations: int) -> None:
     ):
         if not 0 <= value <= most:
             raise UsageError(f"{name} is a number from 1 to {most}, not {value}")
-
-
-def _read(path: Path) -> ScenarioSpec:
-    from kvlab.spec.scenario_file import parse_scenario
-
-    try:
-        return parse_scenario(path.read_text(), source=str(path))
-    except OSError as error:
-        raise InfraError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not text: {error.reason}") from error
 
 
 def _known(name: str) -> str:

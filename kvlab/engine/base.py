@@ -64,6 +64,8 @@ class NodeStart:
     log_level: str
     security: dict[str, str] = field(default_factory=dict)
     """What the node asks of others, as options of `kvlab node` name it: absolute paths of files."""
+    clock_us: int = 0
+    """How far the node's clock is off: what the laboratory alone may ask of a node."""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class KvlabEngine:
             "sync": "always" if start.sync == "memory" else start.sync,
             "log_level": start.log_level,
             **start.security,
+            "clock_us": start.clock_us,
         }
         return Program(entry=self.entry, payload=payload)
 

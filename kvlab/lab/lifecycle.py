@@ -238,6 +238,7 @@ class Lifecycle:
             sync=self.spec.storage.sync,
             log_level=self.spec.log.level,
             security=self._security,
+            clock_us=member.clock_us,
         )
 
     def _prepare_log(self, member: Member) -> None:

@@ -49,6 +49,8 @@ class Member:
         self.bound_beside_us = False
         """Whether this life of it had to bind its port while the reservation held it."""
         self.advertise = ""
+        self.clock_us = 0
+        """How far its clock is to be off, from its next start on."""
         self.child: Child | None = None
         self.phase = Phase.STOPPED
         self.wanted = False

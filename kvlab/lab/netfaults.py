@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvlab.errors import UsageError
-from kvlab.fault.link import LinkRule
+from kvlab.fault.link import CLEAN, LinkRule
 from kvlab.fault.partition import Link, one_way, split
 from kvlab.lab.events import EventLog
 from kvlab.lab.member import now_us
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What a link counts as it bites; `bytes` and `connections` are its normal work.
 EVIDENCE = ("held_bytes", "delayed", "refused", "connects_hung", "resets")
-PARTITION, LINK = "partition", "link"
+PARTITION, LINK, SCRIPTED = "partition", "link", "scripted"
 RULE_FIELDS = ("latency_us", "jitter_us", "bandwidth_bps", "connect")
 
 
@@ -37,6 +37,7 @@ class ActiveFault:
     began_us: int
     links: tuple[Link, ...]
     base: dict[str, int]
+    rule: LinkRule = CLEAN  # of a fault that is undone by itself (`begin`)
 
 
 class NetFaults:
@@ -49,12 +50,68 @@ class NetFaults:
         self._active: list[ActiveFault] = []
         self._ids = 0
 
+    async def begin(
+        self, title: str, links: Sequence[Link], rule: LinkRule, nodes: Sequence[str]
+    ) -> int:
+        """Add a rule to links until `end`, beside what else is on them; return its number.
+
+        Of links from and to others than `nodes` it takes note: they follow when such a node comes.
+        """
+        base = _sums(await self._shims().snapshot(), links)
+        self._ids += 1
+        fault = ActiveFault(self._ids, SCRIPTED, title, now_us(), tuple(links), base, rule)
+        self._active.append(fault)
+        self._events.add(SCRIPTED, detail=title)
+        await self._apply(links, nodes)
+        return fault.id
+
+    async def end(self, number: int, nodes: Sequence[str]) -> dict[str, int]:
+        """Undo what `begin` began, and nothing else; return what its links counted meanwhile."""
+        fault = next(one for one in self._active if one.id == number)
+        rows = await self._shims().snapshot()
+        self._active.remove(fault)
+        await self._apply(fault.links, nodes)
+        self._events.add("undo", detail=fault.detail)
+        return {
+            name: max(0, value - fault.base[name])
+            for name, value in _sums(rows, fault.links).items()
+        }
+
+    async def break_once(self, links: Sequence[Link], nodes: Sequence[str]) -> int:
+        """Break the connections that are open over links; return how many there were."""
+        known = _known(links, nodes)
+        shims = self._shims()
+        base = _sums(await shims.snapshot(), known)["resets"]
+        await shims.replace_rule(known, LinkRule(cut=True, mode="reset"))
+        broken = _sums(await shims.snapshot(), known)["resets"] - base
+        await self._apply(known, nodes)
+        self._events.add("reset", detail=f"{broken} connections")
+        return broken
+
+    async def _apply(self, links: Sequence[Link], nodes: Sequence[str]) -> None:
+        """Give links the rules of all faults that `begin` began, later ones added to earlier ones."""
+        by_rule: dict[LinkRule, list[Link]] = {}
+        for link in _known(links, nodes):
+            rule = self._default
+            for fault in self._active:
+                if fault.kind == SCRIPTED and link in fault.links:
+                    rule = rule.then(fault.rule)
+            by_rule.setdefault(rule, []).append(link)
+        for rule, some in by_rule.items():
+            await self._shims().replace_rule(some, rule)
+
     async def apply_default(self, nodes: Sequence[str]) -> None:
         """Give every link between `nodes` that has no rule of its own the rule of the spec."""
+        scripted = {
+            link: None for one in self._active if one.kind == SCRIPTED for link in one.links
+        }
+        if scripted:
+            await self._apply(tuple(scripted), nodes)
         if self._maybe_shims is None or self._default.clean:
             return
         # A cut leaves the rule of its links alone; a link rule of somebody's own must win.
-        ruled = {link for fault in self._active if fault.kind == LINK for link in fault.links}
+        own = (LINK, SCRIPTED)
+        ruled = {link for fault in self._active if fault.kind in own for link in fault.links}
         links = [(a, b) for a in nodes for b in nodes if a != b and (a, b) not in ruled]
         await self._maybe_shims.set_rule(links, self._default)
 
@@ -134,8 +191,10 @@ class NetFaults:
         return self._listed(await self._maybe_shims.snapshot())
 
     def drop_node(self, node: str) -> None:
-        """Forget the links of a node that has left."""
+        """Forget the links of a node that has left; a scripted fault knows whom it would hit."""
         for fault in self._active:
+            if fault.kind == SCRIPTED:
+                continue
             fault.links = tuple(link for link in fault.links if node not in link)
         self._active = [fault for fault in self._active if fault.links]
 
@@ -179,6 +238,12 @@ class NetFaults:
             }
             for fault in self._active
         ]
+
+
+def _known(links: Sequence[Link], nodes: Sequence[str]) -> list[Link]:
+    """Return the links whose both ends are there."""
+    there = set(nodes)
+    return [link for link in links if there.issuperset(link)]
 
 
 def _sums(rows: Sequence[dict[str, Any]], links: Sequence[Link]) -> dict[str, int]:

@@ -120,6 +120,10 @@ class Control(asyncio.Protocol):
                 return relay.set_rule(
                     _links(request), LinkRule.from_builtins(request.get("rule", {}))
                 )
+            case "replace_rule":
+                return relay.replace_rule(
+                    _links(request), LinkRule.from_builtins(request.get("rule", {}))
+                )
             case "reset":
                 return relay.reset(_links(request))
             case "heal":

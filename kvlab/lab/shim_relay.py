@@ -120,6 +120,12 @@ class Relay(Port):
         self._attribute_again()
         self._change({link: link.rule.then(rule) for link in found})
 
+    def replace_rule(self, links: Sequence[tuple[str, str]], rule: LinkRule) -> None:
+        """Put a rule in place of all that these links have: at no moment they are without one."""
+        found = self._found(links)
+        self._attribute_again()
+        self._change(dict.fromkeys(found, rule))
+
     def reset(self, links: Sequence[tuple[str, str]]) -> None:
         """Take all rules off these links; what they held goes out, in order."""
         self._change(dict.fromkeys(self._found(links), CLEAN))

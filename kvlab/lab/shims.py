@@ -132,6 +132,10 @@ class Shims:
         """Add a rule to these directed links; what it is silent about stays as it is."""
         await self._ask("set_rule", links=links, rule=rule.to_builtins())
 
+    async def replace_rule(self, links: Sequence[Link], rule: LinkRule) -> None:
+        """Put a rule in place of all that these directed links have, at once."""
+        await self._ask("replace_rule", links=links, rule=rule.to_builtins())
+
     async def reset(self, links: Sequence[Link]) -> None:
         """Take every rule off these directed links; what they held goes out in order."""
         await self._ask("reset", links=links)

@@ -87,6 +87,7 @@ class Lab:
         self._count = 0  # of all nodes that ever were
         self._closed = False
         self._open = False
+        self.clocks: dict[str, int] = {}  # node -> microseconds that its clock is to be off
         self.events: EventLog
         self.life: Lifecycle
         self.nodes: NodeFaults
@@ -220,6 +221,7 @@ class Lab:
             founder=founder,
             restarts_kept=max(1, self.spec.restart.count_max),
         )
+        member.clock_us = self.clocks.get(spec.id, 0)
         self.members[spec.id] = member
         return member
 

@@ -83,6 +83,7 @@ class NodeOptions:
     tls_ca: str = ""
     insecure: bool = False
     first_map: dict[str, Any] | None = None
+    clock_us: int = 0  # how far its clock is off: for the laboratory, not on the command line
 
 
 def split_address(text: str, what: str = "address") -> tuple[str, int]:

@@ -1,0 +1,278 @@
+"""The verb run: a scenario on real processes, from the file to the verdict. And replay: once more.
+
+It parses, calls kvlab.lab.run and prints. The files of a run are kvlab.rundir's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kvlab import __version__, units
+from kvlab.check.verdict import Verdict
+from kvlab.cli import out
+from kvlab.cli.options import Json
+from kvlab.cli.scenarios import about, read_scenario, shipped
+from kvlab.errors import InvalidError, UnknownError, UsageError, VacuousError
+from kvlab.experiment import Judgement, Plan, is_as_expected, make_plan
+from kvlab.rundir import Journal, RunDir, new_run
+
+if TYPE_CHECKING:
+    from kvlab.experiment import PhaseCount
+    from kvlab.lab.run import Outcome
+    from kvlab.spec.scenario import ScenarioSpec
+
+STAMP = "%Y%m%d-%H%M%S"
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for the files of the run.",
+        show_default="runs/NAME/TIME",
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("run")(run)
+    app.command("replay")(replay)
+
+
+def run(
+    scenario: Annotated[
+        str | None, typer.Argument(help="A file, or a name of --list.", show_default=False)
+    ] = None,
+    *,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Another seed than the file's.")
+    ] = None,
+    ns: Annotated[
+        str, typer.Option("--ns", help="Another namespace: eventual or linear.", show_default=False)
+    ] = "",
+    directory: Out = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would happen when, and start nothing.")
+    ] = False,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="List the scenarios of the package.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a scenario on real processes: a cluster of its own, clients, faults, and a verdict.
+
+    The same seed gives the same plan and the same operations. Everything is undone at the end;
+    nothing is left running, however it ends. Exit codes: 0 as the scenario expects, 1 not so,
+    3 unknown, 4 it proved nothing (too little succeeded, a fault without effect), 5 the machine.
+
+    Examples:
+      kvlab run --list
+      kvlab run kill-minority
+      kvlab run scenario.yaml --seed 7 --out out
+      kvlab run everything-at-once --dry-run
+    """
+    if list_all:
+        _list(as_json=as_json)
+        return
+    if scenario is None:
+        raise UsageError("name a scenario", hint="kvlab run kill-minority, or --list")
+    spec = _changed(read_scenario(scenario), seed, ns)
+    plan = make_plan(spec)
+    if dry_run:
+        _show_plan(plan, scenario, as_json=as_json)
+        return
+    repeat = f"kvlab run {scenario} --seed {spec.seed}" + (f" --ns {ns}" if ns else "")
+    _perform(plan, directory, repeat, as_json=as_json)
+
+
+def replay(
+    run_directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a run, such as runs/NAME/latest.")
+    ],
+    *,
+    directory: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Run once more what a run did: its operations, and its faults as they really were.
+
+    Targets and times of faults are those of the run's faults.jsonl. What real processes make of them
+    is up to them: the same input, not always the same history.
+
+    Examples:
+      kvlab replay runs/kill-minority/latest
+    """
+    from kvlab.lab.run_replay import replayed
+
+    given = RunDir(run_directory)
+    text, lines = given.read("spec.yaml"), given.faults()
+    if text is None or lines is None:
+        raise UsageError(
+            f"{run_directory} is not the folder of a run", hint="name one that kvlab run wrote"
+        )
+    from kvlab.spec.scenario_file import parse_scenario
+
+    spec = parse_scenario(text, source=str(run_directory / "spec.yaml"))
+    _perform(replayed(spec, lines), directory, f"kvlab replay {run_directory}", as_json=as_json)
+
+
+def _changed(spec: ScenarioSpec, seed: int | None, ns: str) -> ScenarioSpec:
+    if ns not in ("", "eventual", "linear"):
+        raise UsageError(f"--ns is eventual or linear, not {ns}")
+    changed = replace(spec, ns=ns or spec.ns, seed=spec.seed if seed is None else seed)
+    work = spec.workload
+    if changed.ns == "eventual" and (work.cas or work.incr or work.append):
+        raise UsageError("cas, incr and append need ns: linear", hint="leave --ns out")
+    return changed
+
+
+# -- a run --------------------------------------------------------------------------------------
+
+
+def _perform(plan: Plan, directory: Path | None, repeat: str, *, as_json: bool) -> None:
+    """Run a plan, judge it, write and show what it came to."""
+    from kvlab.lab.load_loop import run_fresh
+    from kvlab.lab.run import Run
+    from kvlab.lab.run_faults import check_real
+    from kvlab.lab.run_judge import judge_run
+    from kvlab.spec.scenario_file import render_scenario
+
+    spec = plan.spec
+    check_real(plan)
+    stamp = time.strftime(STAMP)
+    files = RunDir.create(directory) if directory is not None else new_run(spec.name, stamp)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        if not as_json:
+            out.progress(f"[{time.monotonic() - began:5.1f} s] {text}")
+
+    say(f"{spec.name}: {spec.nodes} nodes, seed {spec.seed}, files in {files.path}")
+    try:
+        with Journal(files, render_scenario(spec)) as journal:
+            outcome = run_fresh(_ended_by_sigterm(Run(plan, files.state, journal, say).run()))
+    finally:
+        files.keep_logs()
+    say("judging the history")
+    judged = judge_run(plan, outcome.record, outcome.healed_us, files)
+    document = judged.judgement.to_builtins(
+        seed=spec.seed, reproduce=repeat, environment=_environment()
+    )
+    document["expect"] = spec.expect
+    files.finish(outcome.record.faults, document)
+    if as_json:
+        out.show_json(document | {"run": str(files.path)})
+    else:
+        _show(plan, outcome, judged.judgement, judged.phases, files.path, repeat)
+    raise typer.Exit(_exit_code(judged.judgement, spec.expect))
+
+
+async def _ended_by_sigterm(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Let SIGTERM end the work as Ctrl-C does: everything is undone first."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _show(
+    plan: Plan,
+    outcome: Outcome,
+    judgement: Judgement,
+    phases: list[PhaseCount],
+    path: Path,
+    repeat: str,
+) -> None:
+    from kvlab.report.demo import checks_table, phases_table
+    from kvlab.report.sim import faults_table
+
+    spec = plan.spec
+    work = sum(map(len, plan.operations.values()))
+    out.say(
+        f"{spec.name}: {spec.nodes} nodes, {spec.copies} copies (r {spec.r}, w {spec.w}),"
+        f" {spec.ns}, {work} operations, took {units.format_duration(outcome.took_us)}"
+    )
+    out.say("")
+    if outcome.record.faults:
+        out.show(faults_table(outcome.record.faults))
+        out.say("")
+    out.show(phases_table(phases), checks_table(judgement.checks))
+    out.say("")
+    for name, said in judgement.guards.items():
+        if said:
+            out.say(f"guard {name}: {said}")
+    expected = "" if spec.expect == "valid" else f" (expected: {spec.expect})"
+    out.say(f"verdict: {judgement.verdict.value}{expected} - {judgement.because}")
+    out.say(f"reproduce: {repeat}")
+    out.next_step(f"kvlab check {path} --check sessions", f"kvlab replay {path}")
+
+
+def _exit_code(judgement: Judgement, expect: str) -> int:
+    if is_as_expected(judgement.verdict, expect):
+        return 0
+    if judgement.verdict is not Verdict.UNKNOWN:
+        return InvalidError.exit_code
+    doubtful = any(one.verdict is Verdict.UNKNOWN for one in judgement.checks)
+    return UnknownError.exit_code if doubtful else VacuousError.exit_code
+
+
+def _environment() -> dict[str, str]:
+    return {"kvlab": __version__, "python": platform.python_version(), "world": "real"}
+
+
+# -- what is there to run -----------------------------------------------------------------------
+
+
+def _show_plan(plan: Plan, scenario: str, *, as_json: bool) -> None:
+    if as_json:
+        out.show_json({"schema": 1, **plan.to_builtins()})
+        return
+    from kvlab.report.run import plan_table
+
+    work = sum(map(len, plan.operations.values()))
+    out.show(plan_table(plan))
+    out.say("")
+    out.say(
+        f"{work} operations by {len(plan.operations)} clients; judged by {', '.join(plan.checks)}"
+    )
+    out.next_step(f"kvlab run {scenario} --seed {plan.spec.seed}")
+
+
+def _list(*, as_json: bool) -> None:
+    from kvlab.lab.run_faults import UNREAL
+    from kvlab.report.run import scenarios_table
+
+    rows = []
+    for name, path in shipped().items():
+        spec = read_scenario(name)
+        unreal = any(fault.kind in UNREAL for fault in spec.faults)
+        rows.append((name, spec.time_us, "sim" if unreal else "run, sim", about(path)))
+    if as_json:
+        listed = [
+            {"name": name, "time_us": time_us, "runs": runs.split(", "), "about": said}
+            for name, time_us, runs, said in rows
+        ]
+        out.show_json({"schema": 1, "scenarios": listed})
+        return
+    out.show(
+        scenarios_table(
+            [
+                (name, units.format_duration(time_us), runs, said)
+                for name, time_us, runs, said in rows
+            ]
+        )
+    )
+    out.next_step(f"kvlab run {rows[0][0]}", f"kvlab sim --scenario {rows[0][0]}")

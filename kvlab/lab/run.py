@@ -1,0 +1,312 @@
+"""One run of a scenario on real processes: a private cluster, clients, faults, rest, final reads.
+
+It judges only what it saw itself (rest, service, processes that ended, logs); the history is judged
+by `experiment`. It prints nothing.
+
+Invariants:
+
+1. Nothing it started is left when it ends, however it ends.
+2. Every fault is undone when it is over, at the latest when the plan's time is; then all must come to
+   rest, and every key is read through every node.
+3. What was recorded is in the files within FLUSH_S, so that a run that is ended from outside leaves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from kvlab.check.verdict import Check, Verdict
+from kvlab.errors import KvlabError
+from kvlab.experiment import Plan, Record
+from kvlab.history import Recorder
+from kvlab.lab.run_client import RunClient
+from kvlab.lab.run_faults import RunFaults, check_real
+from kvlab.lab.run_rest import why_different, why_restless
+from kvlab.lab.supervisor import Lab
+from kvlab.rng import Rng
+from kvlab.spec import (
+    ClusterSpec,
+    LinkSpec,
+    NetworkSpec,
+    NodeSpec,
+    ReplicationSpec,
+    StorageSpec,
+)
+from kvlab.spec.scenario import OperationSpec, ScenarioSpec
+
+FLUSH_S = 0.1
+POLL_S = 0.05
+READS_AT_ONCE = 16  # of one final reader
+FINAL_TIMEOUT_US = 10_000_000
+LAST_TIMEOUT_US = 5_000_000
+LAST_KEY = "kvlab-last"
+WATCHED = ("crashed", "failed")  # events of the laboratory that nobody asked for
+
+Say = Callable[[str], None]
+
+
+class Journal(Protocol):
+    """Where a run writes what happens, as it happens."""
+
+    def history(self, block: bytes) -> None:
+        """Take lines of the history."""
+
+    def fault(self, line: dict[str, Any]) -> None:
+        """Take what is known of a fault now."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run left besides its history."""
+
+    record: Record = field(default_factory=Record)
+    healed_us: int = 0  # when the last fault had been undone
+    settled_us: int = -1  # when all had come to rest
+    took_us: int = 0
+
+
+class Run:
+    """One run. `run` it once."""
+
+    def __init__(self, plan: Plan, state: Path, journal: Journal, say: Say) -> None:
+        """`state` is a folder for the cluster's own files. Raises UsageError for unreal faults."""
+        check_real(plan)
+        self.plan = plan
+        self.outcome = Outcome()
+        self._lab = Lab(cluster_of(plan.spec), state)
+        self._lab.clocks = dict(plan.spec.clocks)
+        self._say = say
+        self._recorder = Recorder(journal.history)
+        self._epoch_ns = 0
+        self._faults = RunFaults(self._lab, plan, self._now_us, journal.fault)
+        self._readers: list[RunClient] = []
+        self._waiting: list[str] = []  # clients that had not come to their end
+        self._unsettled = ""
+
+    async def run(self) -> Outcome:
+        """Run to the end of the final reads. Raises InfraError if the machine does not let it."""
+        began_ns = time.monotonic_ns()
+        async with self._lab:
+            names = ", ".join(self._lab.members)
+            self._say(f"up: {names} answer and see each other")
+            flusher = asyncio.create_task(self._flush())
+            try:
+                await self._happen()
+                await self._end()
+            finally:
+                flusher.cancel()
+                await asyncio.gather(flusher, return_exceptions=True)
+                await self._faults.close()
+                self._recorder.flush()
+            crashes = self._crashes()
+        record = self.outcome.record
+        record.faults = self._faults.lines
+        record.checks = [crashes, self._converged(), self._serves()]
+        self.outcome.took_us = (time.monotonic_ns() - began_ns) // 1000
+        return self.outcome
+
+    # -- the course of a run --------------------------------------------------------------------
+
+    async def _happen(self) -> None:
+        """Let clients and faults happen until the plan's time is over and all is undone."""
+        plan, addresses = self.plan, dict(self._lab.addresses)
+        self._epoch_ns = time.monotonic_ns()
+        clients = {name: self._client(name, addresses) for name in plan.operations}
+        working = {
+            asyncio.create_task(clients[name].run(operations, self._until), name=name)
+            for name, operations in plan.operations.items()
+        }
+        tasks = [self._tell_phases(), self._until(plan.spec.time_us)]
+        tasks += [self._faults.course(fault, self._until) for fault in plan.faults]
+        try:
+            await _all(tasks)
+            await self._faults.undo_rest()
+            self.outcome.healed_us = self._now_us()
+            left_us = plan.spec.time_us + plan.spec.settle_us - self.outcome.healed_us
+            _, late = await asyncio.wait(working, timeout=max(0.0, left_us / 1e6))
+            self._waiting = sorted(task.get_name() for task in late)
+            for task in working - late:
+                task.result()
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+
+    async def _tell_phases(self) -> None:
+        for name, begins_us, _ in self.plan.phases:
+            await self._until(begins_us)
+            self._say(f"phase {name}")
+
+    async def _end(self) -> None:
+        """Wait for rest, show that writes succeed again, read every key through every node."""
+        self._say("all faults are undone; the nodes settle")
+        await self._settle()
+        addresses = dict(self._lab.addresses)
+        keys = list(self.plan.keys)
+        if keys:
+            await self._write_last(addresses)
+            keys.append(LAST_KEY)
+            if self.outcome.settled_us >= 0:
+                await self._settle()
+        self._say(f"reading {len(keys)} keys through each of {len(addresses)} nodes")
+        await _all([self._read(number, node, addresses, keys)
+                    for number, node in enumerate(addresses, start=1)])  # fmt: skip
+
+    async def _settle(self) -> None:
+        deadline_us = self._now_us() + self.plan.spec.settle_us
+        keys = self.plan.keys if self.plan.spec.ns == "eventual" else ()
+        while True:
+            self._unsettled = await why_restless(self._lab) or await why_different(self._lab, keys)
+            self.outcome.settled_us = -1 if self._unsettled else self._now_us()
+            if not self._unsettled or self._now_us() > deadline_us:
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _write_last(self, addresses: dict[str, tuple[str, int]]) -> None:
+        """Write once through each node: a store that only reads has not come back."""
+        client, succeeded = self._client("last", addresses), 0
+        for number, node in enumerate(addresses, start=1):
+            succeeded += await client.do(
+                OperationSpec(
+                    at_us=self._now_us(),
+                    client="last",
+                    verb="set",
+                    key=LAST_KEY,
+                    value=f"last{number}",
+                    node=node,
+                    meta=True,
+                    timeout_us=LAST_TIMEOUT_US,
+                )
+            )
+        await client.close()
+        said = f"{len(addresses) - succeeded} of {len(addresses)} nodes took no write at the end"
+        self.outcome.record.guards["last writes"] = "" if succeeded == len(addresses) else said
+
+    async def _read(
+        self, number: int, node: str, addresses: dict[str, tuple[str, int]], keys: Sequence[str]
+    ) -> None:
+        reader = self._client(f"reader{number}", addresses, final=True)
+        self._readers.append(reader)
+
+        def read(key: str) -> Coroutine[Any, Any, bool]:
+            one = OperationSpec(
+                at_us=self._now_us(),
+                client=reader.name,
+                verb="get",
+                key=key,
+                node=node,
+                meta=True,
+                timeout_us=FINAL_TIMEOUT_US,
+            )
+            return reader.do(one)
+
+        for at in range(0, len(keys), READS_AT_ONCE):
+            await asyncio.gather(*(read(key) for key in keys[at : at + READS_AT_ONCE]))
+        await reader.close()
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _client(
+        self, name: str, addresses: dict[str, tuple[str, int]], *, final: bool = False
+    ) -> RunClient:
+        return RunClient(
+            name,
+            addresses=addresses,
+            recorder=self._recorder,
+            now_us=self._now_us,
+            rng=Rng(self.plan.spec.seed, f"run/{name}"),
+            ns=self.plan.spec.ns,
+            final=final,
+        )
+
+    def _now_us(self) -> int:
+        return (time.monotonic_ns() - self._epoch_ns) // 1000
+
+    async def _until(self, t_us: int) -> None:
+        while (left_us := t_us - self._now_us()) > 0:  # noqa: ASYNC110 - time is what is waited for
+            await asyncio.sleep(left_us / 1e6)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self._recorder.flush()
+
+    # -- what the run saw itself ----------------------------------------------------------------
+
+    def _converged(self) -> Check:
+        """All nodes came to rest in time, with the replicas of every range equal."""
+        verdict = Verdict.VALID if self.outcome.settled_us >= 0 else Verdict.INVALID
+        because = "all nodes came to rest, and the replicas of all ranges are equal"
+        if verdict is Verdict.INVALID:
+            because = f"after the last fault the nodes did not come to rest: {self._unsettled}"
+        return Check(
+            name="converged", verdict=verdict, because=because, judged=self.plan.spec.ranges
+        )
+
+    def _serves(self) -> Check:
+        """After the last fault every key can be read, and every client was answered."""
+        found = [f"{name} still waits" for name in self._waiting]
+        found += [one for reader in self._readers for one in reader.failed]
+        if found:
+            because = f"after the last fault a key could not be read: {found[0]}"
+            return Check(
+                name="serves", verdict=Verdict.INVALID, because=because, violations=len(found)
+            )
+        said = f"every key could be read through {len(self._readers)} nodes at the end"
+        return Check(name="serves", verdict=Verdict.VALID, because=said)
+
+    def _crashes(self) -> Check:
+        """No process ended that nobody had ended."""
+        lines = self._lab.directory.events.read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        # Where members are replaced, one that comes back late ends by itself and is started again.
+        kinds = WATCHED if not self.plan.spec.dead_after_us else ("failed",)
+        found = [f"{one['node']} {one['detail']}" for one in events if one["kind"] in kinds]
+        started = sum(one["kind"] == "start" for one in events)
+        if not found:
+            because = f"no process of {started} ended by itself"
+            return Check(name="crashes", verdict=Verdict.VALID, because=because, judged=started)
+        because = f"a process ended by itself: {found[0]}"
+        killed = all("SIGKILL" in one for one in found)
+        verdict = Verdict.UNKNOWN if killed else Verdict.INVALID  # the system, or somebody
+        return Check(
+            name="crashes", verdict=verdict, because=because, judged=started, violations=len(found)
+        )
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do all at once; the first failure ends the others and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as errors:
+        known = [one for one in errors.exceptions if isinstance(one, KvlabError)]
+        raise (known or errors.exceptions)[0] from None
+
+
+def cluster_of(spec: ScenarioSpec) -> ClusterSpec:
+    """Return the cluster that a scenario runs on: free ports, and what else it says of nodes.
+
+    Links are as the machine has them, unless the scenario says otherwise than by default.
+    """
+    usual = ScenarioSpec()
+    link = LinkSpec()
+    if (spec.latency_us, spec.jitter_us) != (usual.latency_us, usual.jitter_us):
+        link = LinkSpec(latency_us=spec.latency_us, jitter_us=spec.jitter_us)
+    return ClusterSpec(
+        nodes=tuple(NodeSpec(id=f"server{number}") for number in range(1, spec.nodes + 1)),
+        name=spec.name,
+        seed=spec.seed,
+        replication=ReplicationSpec(n=spec.copies, r=spec.r, w=spec.w),
+        ranges=spec.ranges,
+        dead_after_us=spec.dead_after_us,
+        storage=StorageSpec(sync=spec.sync),  # type: ignore[arg-type]  # the spec checks it
+        network=NetworkSpec(default=link),
+    )
