@@ -81,7 +81,7 @@ class RunDir:
     @property
     def state(self) -> Path:
         """The folder for the state of the cluster while the run goes on."""
-        return self.path / STATE
+        return self.path.absolute() / STATE
 
     def keep_logs(self) -> None:
         """Keep what the nodes logged; of the rest of the cluster's state nothing is needed any more."""

@@ -85,10 +85,11 @@ class FaultSpec:
     vary_us: int = 0
 
     def times_within(self, end_us: int) -> int:
-        """Return how often it happens where all of it is over by `end_us`."""
+        """Return how often it happens where all of it, however late, is over by `end_us`."""
         if self.times or not self.every_us:
             return self.times or 1
-        return max(1, (end_us - self.at_us - self.for_us) // self.every_us + 1)
+        last_us = end_us - self.for_us - self.vary_us
+        return max(1, (last_us - self.at_us) // self.every_us + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
