@@ -129,6 +129,14 @@ def test_a_plan_can_be_written_down_and_its_faults_read_again() -> None:
     assert tuple(read) == plan.faults
 
 
+def test_the_faults_of_a_simulated_run_do_not_say_whom_they_hit() -> None:
+    line = {"t_us": 5, "until_us": 9, "kind": "kill", "title": "kill server1"}
+    with pytest.raises(UsageError, match="it was simulated"):
+        make_plan(spec()).with_faults([line])
+    [fault] = make_plan(spec()).with_faults([line | {"nodes": ["server1"]}]).faults
+    assert (fault.at_us, fault.until_us, fault.nodes) == (5, 9, ("server1",))
+
+
 def test_a_run_of_phases_needs_successes_in_each_and_can_ask_every_fault_to_bite() -> None:
     given = spec(
         KILL,

@@ -180,7 +180,7 @@ def _case(path: Path) -> _Case:
     if path.is_dir():
         case.run = RunDir(path)
         case.faults = case.run.faults()
-        case.plan = _plan(case.run)
+        case.plan = _plan(case.run, case.faults or [])
     return case
 
 
@@ -189,13 +189,19 @@ def _stdin() -> Iterator[bytes]:
         yield block
 
 
-def _plan(run: RunDir) -> Plan | None:
-    """Return what was to happen in a run, or None if it does not say so."""
+def _plan(run: RunDir, faults: list[dict[str, Any]]) -> Plan | None:
+    """Return what was to happen in a run, or None if it does not say so.
+
+    A nemesis did what no scenario says: what it did counts as planned.
+    """
     from kvlab.experiment import make_plan
     from kvlab.spec.scenario_file import parse_scenario
 
     text = run.read(SPEC)
-    return make_plan(parse_scenario(text, source=str(run.path / SPEC))) if text else None
+    if not text:
+        return None
+    plan = make_plan(parse_scenario(text, source=str(run.path / SPEC)))
+    return plan if len(plan.faults) >= len(faults) else plan.with_faults(faults)
 
 
 # -- the judgement ------------------------------------------------------------------------------
@@ -203,7 +209,7 @@ def _plan(run: RunDir) -> Plan | None:
 
 def _judge(case: _Case, names: tuple[str, ...] | None, options: Options) -> list[Check]:
     """Run the checks asked for; unasked, what the store promises in this run, or everywhere."""
-    promised = case.plan.promises if case.plan else CHECKERS
+    promised = case.plan.checks if case.plan else CHECKERS
     asked = names or tuple(name for name in SUMMARIES if name in promised)
     found = run_checks(case.reading.table, tuple(name for name in asked if name != LOGS), options)
     if LOGS in asked:

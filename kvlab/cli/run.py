@@ -60,6 +60,10 @@ def run(
     ns: Annotated[
         str, typer.Option("--ns", help="Another namespace: eventual or linear.", show_default=False)
     ] = "",
+    nemesis: Annotated[
+        Path | None,
+        typer.Option("--nemesis", metavar="FILE", help="Python with: async def nemesis(run)."),
+    ] = None,
     directory: Out = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would happen when, and start nothing.")
@@ -80,6 +84,7 @@ def run(
       kvlab run kill-minority
       kvlab run scenario.yaml --seed 7 --out out
       kvlab run everything-at-once --dry-run
+      kvlab run scenario.yaml --nemesis my.py
     """
     if list_all:
         _list(as_json=as_json)
@@ -92,7 +97,8 @@ def run(
         _show_plan(plan, scenario, as_json=as_json)
         return
     repeat = f"kvlab run {scenario} --seed {spec.seed}" + (f" --ns {ns}" if ns else "")
-    _perform(plan, directory, repeat, as_json=as_json)
+    repeat += f" --nemesis {nemesis}" if nemesis else ""
+    _perform(plan, directory, repeat, nemesis, as_json=as_json)
 
 
 def replay(
@@ -111,8 +117,6 @@ def replay(
     Examples:
       kvlab replay runs/kill-minority/latest
     """
-    from kvlab.lab.run_replay import replayed
-
     given = RunDir(run_directory)
     text, lines = given.read("spec.yaml"), given.faults()
     if text is None or lines is None:
@@ -122,7 +126,9 @@ def replay(
     from kvlab.spec.scenario_file import parse_scenario
 
     spec = parse_scenario(text, source=str(run_directory / "spec.yaml"))
-    _perform(replayed(spec, lines), directory, f"kvlab replay {run_directory}", as_json=as_json)
+    done = [line for line in lines if line.get("done", True)]
+    plan, repeat = make_plan(spec).with_faults(done), f"kvlab replay {run_directory}"
+    _perform(plan, directory, repeat, None, as_json=as_json)
 
 
 def _changed(spec: ScenarioSpec, seed: int | None, ns: str) -> ScenarioSpec:
@@ -138,16 +144,20 @@ def _changed(spec: ScenarioSpec, seed: int | None, ns: str) -> ScenarioSpec:
 # -- a run --------------------------------------------------------------------------------------
 
 
-def _perform(plan: Plan, directory: Path | None, repeat: str, *, as_json: bool) -> None:
+def _perform(
+    plan: Plan, directory: Path | None, repeat: str, nemesis: Path | None, *, as_json: bool
+) -> None:
     """Run a plan, judge it, write and show what it came to."""
     from kvlab.lab.load_loop import run_fresh
     from kvlab.lab.run import Run
     from kvlab.lab.run_faults import check_real
     from kvlab.lab.run_judge import judge_run
+    from kvlab.lab.run_nemesis import load_nemesis
     from kvlab.spec.scenario_file import render_scenario
 
     spec = plan.spec
     check_real(plan)
+    function = load_nemesis(nemesis) if nemesis is not None else None
     stamp = time.strftime(STAMP)
     files = RunDir.create(directory) if directory is not None else new_run(spec.name, stamp)
     began = time.monotonic()
@@ -159,10 +169,14 @@ def _perform(plan: Plan, directory: Path | None, repeat: str, *, as_json: bool) 
     say(f"{spec.name}: {spec.nodes} nodes, seed {spec.seed}, files in {files.path}")
     try:
         with Journal(files, render_scenario(spec)) as journal:
-            outcome = run_fresh(_ended_by_sigterm(Run(plan, files.state, journal, say).run()))
+            outcome = run_fresh(
+                _ended_by_sigterm(Run(plan, files.state, journal, say, function).run())
+            )
     finally:
         files.keep_logs()
     say("judging the history")
+    if function is not None:  # what was promised depends on what it did
+        plan = plan.with_faults(outcome.record.faults)
     judged = judge_run(plan, outcome.record, outcome.healed_us, files)
     document = judged.judgement.to_builtins(
         seed=spec.seed, reproduce=repeat, environment=_environment()

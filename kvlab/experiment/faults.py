@@ -65,12 +65,13 @@ def _each_time(
             continue
         # The first time draws from the stream that a fault without repeats has.
         each = rng if turn == 0 else rng.child(f"{turn}")
-        yield _fault(spec, replace(given, at_us=at_us), nodes, each, turn)
+        yield resolve_fault(spec, replace(given, at_us=at_us), nodes, each, turn)
 
 
-def _fault(
+def resolve_fault(
     spec: ScenarioSpec, given: FaultSpec, nodes: tuple[str, ...], rng: Rng, turn: int
 ) -> Fault:
+    """Return one fault of a run, the `turn`-th time that it happens (from 0). Raises UsageError."""
     until_us = min(spec.time_us, given.at_us + given.for_us) if given.for_us else spec.time_us
     fault = Fault(
         given.kind, given.at_us, until_us, by_us=given.by_us, cpu=given.cpu, title=given.kind

@@ -31,12 +31,13 @@ class PhaseCount:
 
 @dataclass(slots=True)
 class Counts:
-    """All phases together; final reads belong to none."""
+    """All phases together; final reads, and what began later than the last one ended, are in none."""
 
     phases: list[PhaseCount]
     operations: int = 0  # that were begun
+    ok: int = 0
     finals: int = 0  # final reads that succeeded
-    open: dict[tuple[str, int], int] = field(
+    open: dict[tuple[str, int], int | None] = field(
         default_factory=dict
     )  # operation -> place of its phase
 
@@ -50,24 +51,29 @@ def count_phases(plan: Plan, events: Iterable[Event]) -> Counts:
         elif event.type == "invoke":
             counts.operations += 1
             counts.open[event.client, event.op] = _place_of(counts, event.t_us)
-        elif (place := counts.open.pop((event.client, event.op), None)) is not None:
-            _count(counts.phases[place], event)
+        else:
+            counts.ok += _is_ok(event)
+            place = counts.open.pop((event.client, event.op), None)
+            if place is not None:
+                _count(counts.phases[place], event)
     for place in counts.open.values():
-        counts.phases[place].unknown += 1
+        if place is not None:
+            counts.phases[place].unknown += 1
     for phase in counts.phases:
         phase.gap_us = max(phase.gap_us, phase.ended_us - phase.last_us)
     return counts
 
 
-def _place_of(counts: Counts, t_us: int) -> int:
-    for place, phase in enumerate(counts.phases):
-        if t_us < phase.ended_us:
-            return place
-    return len(counts.phases) - 1
+def _place_of(counts: Counts, t_us: int) -> int | None:
+    return next((n for n, one in enumerate(counts.phases) if t_us < one.ended_us), None)
+
+
+def _is_ok(event: Event) -> bool:
+    return event.type == "ok" or (event.type == "fail" and event.error in ANSWERS)
 
 
 def _count(phase: PhaseCount, event: Event) -> None:
-    if event.type == "ok" or (event.type == "fail" and event.error in ANSWERS):
+    if _is_ok(event):
         phase.ok += 1
         phase.degraded += event.degraded
         end_us = min(event.t_us, phase.ended_us)

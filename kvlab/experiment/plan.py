@@ -7,14 +7,15 @@ Invariant: a plan depends on the scenario alone, its seed included: the same tex
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kvlab.check import GROUPS, SUMMARIES
 from kvlab.errors import UsageError
 from kvlab.experiment.faults import founders_of, resolve_faults
 from kvlab.experiment.operations import draw_operations
-from kvlab.fault.fault import Fault, loses_data
+from kvlab.fault.fault import LASTING, Fault, loses_data
 from kvlab.rng import Rng
 from kvlab.spec.scenario import OperationSpec, ScenarioSpec
 
@@ -85,6 +86,26 @@ class Plan:
         if alone or (atomic and self._lives_lost <= (spec.copies > 2)):
             found.append("linear")
         return tuple(found)
+
+    def with_faults(self, lines: Iterable[Mapping[str, Any]]) -> Plan:
+        """Return the plan with the faults of a journal, as they really were, in place of its own.
+
+        Raises UsageError for lines without targets, as a simulated run writes them.
+        """
+        faults = []
+        for line in lines:
+            if not (line.get("nodes") or line.get("links")) or not isinstance(
+                line.get("t_us"), int
+            ):
+                raise UsageError(
+                    "the faults of this run do not say whom they hit: it was simulated",
+                    hint="kvlab sim --scenario RUN/spec.yaml runs it again, to the byte",
+                )
+            until_us = self.spec.time_us
+            if line["kind"] not in LASTING:
+                until_us = min(until_us, int(line["until_us"]))
+            faults.append(Fault.from_builtins(line, min(line["t_us"], until_us), until_us))
+        return replace(self, faults=tuple(sorted(faults, key=lambda fault: fault.at_us)))
 
     def to_builtins(self) -> dict[str, Any]:
         """Give the plan as JSON shows it: the same scenario and seed, the same bytes."""

@@ -27,6 +27,7 @@ from kvlab.experiment import Plan, Record
 from kvlab.history import Recorder
 from kvlab.lab.run_client import RunClient
 from kvlab.lab.run_faults import RunFaults, check_real
+from kvlab.lab.run_nemesis import Nemesis, NemesisFunction
 from kvlab.lab.run_rest import why_different, why_restless
 from kvlab.lab.supervisor import Lab
 from kvlab.rng import Rng
@@ -74,7 +75,14 @@ class Outcome:
 class Run:
     """One run. `run` it once."""
 
-    def __init__(self, plan: Plan, state: Path, journal: Journal, say: Say) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: Path,
+        journal: Journal,
+        say: Say,
+        nemesis: NemesisFunction | None = None,
+    ) -> None:
         """`state` is a folder for the cluster's own files. Raises UsageError for unreal faults."""
         check_real(plan)
         self.plan = plan
@@ -82,6 +90,7 @@ class Run:
         self._lab = Lab(cluster_of(plan.spec), state)
         self._lab.clocks = dict(plan.spec.clocks)
         self._say = say
+        self._nemesis = nemesis
         self._recorder = Recorder(journal.history)
         self._epoch_ns = 0
         self._faults = RunFaults(self._lab, plan, self._now_us, journal.fault)
@@ -122,7 +131,11 @@ class Run:
             asyncio.create_task(clients[name].run(operations, self._until), name=name)
             for name, operations in plan.operations.items()
         }
-        tasks = [self._tell_phases(), self._until(plan.spec.time_us)]
+        tasks: list[Coroutine[Any, Any, object]] = []
+        tasks += [self._tell_phases(), self._until(plan.spec.time_us)]
+        if self._nemesis is not None:
+            hand = Nemesis(self._lab, plan, self._faults, self._now_us, self._until)
+            tasks.append(hand.run(self._nemesis))
         tasks += [self._faults.course(fault, self._until) for fault in plan.faults]
         try:
             await _all(tasks)
@@ -280,7 +293,7 @@ class Run:
         )
 
 
-async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+async def _all(work: Sequence[Coroutine[Any, Any, object]]) -> None:
     """Do all at once; the first failure ends the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:

@@ -70,8 +70,8 @@ class RunFaults:
         self._slowed: dict[int, list[Slowed]] = {}
         self._starting: set[asyncio.Task[None]] = set()
 
-    async def course(self, fault: Fault, until: Callable[[int], Awaitable[None]]) -> None:
-        """Bring a fault about when it is due, and undo it when it is over."""
+    async def course(self, fault: Fault, until: Callable[[int], Awaitable[None]]) -> Line:
+        """Bring a fault about when it is due, undo it when it is over; return its line."""
         await until(fault.at_us)
         if fault.kind in CHANGES:  # takes its time, and nothing waits for it
             line = await self._begin(fault)
@@ -79,13 +79,14 @@ class RunFaults:
             async with self._one_begins:
                 line = await self._begin(fault)
         if not line["done"] or fault.kind in LASTING:
-            return
+            return line
         await until(fault.until_us)
         self._active.remove(fault)
         line["until_us"] = self._now_us()
         await self._undo(fault, line)
         line["undone_us"] = self._now_us()
         self._tell(line)
+        return line
 
     async def _begin(self, fault: Fault) -> Line:
         line: Line = {

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from kvlab.check.verdict import Verdict
-from kvlab.errors import UsageError
+from kvlab.errors import SpecError, UsageError
 from kvlab.experiment import make_plan
 from kvlab.experiment.faults import replicas_of
 from kvlab.history import decode_events
 from kvlab.lab.reap import find_processes
 from kvlab.lab.run import Run, cluster_of
 from kvlab.lab.run_judge import judge_run
-from kvlab.lab.run_replay import replayed
 from kvlab.rundir import Journal, RunDir
 from kvlab.spec import LinkSpec
 from kvlab.spec.scenario import FaultSpec, ScenarioSpec
@@ -53,13 +52,13 @@ guards: {faults: all}
 """
 
 
-def perform(spec: ScenarioSpec, folder: Path):
+def perform(spec: ScenarioSpec, folder: Path, nemesis=None):
     files = RunDir.create(folder)
     plan = make_plan(spec)
 
     async def run():
         with Journal(files, render_scenario(spec)) as journal:
-            return await Run(plan, files.state, journal, lambda _said: None).run()
+            return await Run(plan, files.state, journal, lambda _said: None, nemesis).run()
 
     outcome = asyncio.run(run())
     files.keep_logs()
@@ -93,7 +92,7 @@ def test_a_run_hurts_heals_and_is_judged(tmp_path: Path) -> None:
     for client, operations in plan.operations.items():
         assert [key for name, key in asked if name == client] == [one.key for one in operations]
 
-    again = replayed(plan.spec, lines)
+    again = plan.with_faults(lines)
     assert {one.title: one.at_us for one in again.faults} == {
         line["title"]: line["t_us"] for line in lines
     }
@@ -179,8 +178,23 @@ def test_links_are_as_the_machine_has_them_unless_a_scenario_says_otherwise() ->
     assert slow.network.default == LinkSpec(latency_us=20 * MS, jitter_us=200)
 
 
-def test_the_faults_of_a_simulated_run_cannot_be_replayed() -> None:
-    line = {"t_us": 5, "until_us": 9, "kind": "kill", "title": "kill server1", "done": True}
-    with pytest.raises(UsageError, match="it was simulated"):
-        replayed(ScenarioSpec(), [line])
-    assert replayed(ScenarioSpec(), [line | {"done": False}]).faults == ()
+@pytest.mark.live
+def test_a_nemesis_decides_while_a_run_goes_on_and_leaves_lines_like_all_faults(tmp_path) -> None:
+    async def nemesis(run) -> None:
+        assert run.nodes == ("server1", "server2", "server3")
+        assert (await run.status("server1"))["ready"]
+        line = await run.fault("kind: pause, targets: server2, for: 100ms")
+        assert line["bit"]
+        with pytest.raises(SpecError, match="1 problem"):
+            await run.fault("kind: explode")
+        await run.fault("kind: kill, targets: server3")
+        assert run.seconds_left == 0, "without an end it lasts until all is undone"
+
+    spec = parse_scenario("nodes: 3\nsync: os\ntime: 1s\nworkload: {operations: 100}")
+    plan, _files, outcome, judged = perform(spec, tmp_path, nemesis)
+    judged_plan = plan.with_faults(outcome.record.faults)
+
+    assert [line["title"] for line in outcome.record.faults] == ["pause server2", "kill server3"]
+    assert all(line["bit"] for line in outcome.record.faults)
+    assert judged.judgement.verdict is Verdict.VALID, judged.judgement.because
+    assert [fault.kind for fault in judged_plan.faults] == ["pause", "kill"]
