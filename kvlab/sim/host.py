@@ -7,8 +7,7 @@ Invariants:
 
 1. A paused process hears nothing, and hears everything in order when it runs on. Its clock goes on.
 2. A life ends once; nothing that was asked for in one life happens in the next.
-3. The clock of a life never steps, like that of a real node (live/server.py): a step of the machine's
-   clock shows in the next life.
+3. The clock of a life never steps (as in live/server.py): the machine's shows in the next life.
 4. Of a node that keeps its data on disk nothing leaves past its `kv.keeper`.
 """
 
