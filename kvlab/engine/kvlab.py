@@ -126,7 +126,7 @@ class KvlabEngine:
     async def is_empty(self, host: str, port: int) -> bool:
         """Ask for the ranges that hold something, be it the record of a deleted key."""
         info = await ask(host, port, {"type": "RANGES", "key": ""}, access=self.access)
-        return not info["ranges"]
+        return not info["ranges"] and not info["linear"]
 
 
 def _first_map(start: NodeStart) -> dict[str, Any]:

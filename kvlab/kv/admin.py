@@ -112,8 +112,12 @@ class Admin:
         return self.state.map.to_builtins()
 
     def _ranges(self, _request: Request, _now_us: int) -> Answer:
+        table, linear = self.state.table, self.state.registers
         return {
-            "ranges": {str(index): [keys, size] for index, keys, size in self.state.table.held()}
+            "ranges": {str(index): [keys, size] for index, keys, size in table.held()},
+            "linear": {
+                str(index): [linear.keys[index], linear.sizes[index]] for index in linear.held()
+            },
         }
 
     def _moves(self, _request: Request, _now_us: int) -> Answer:
