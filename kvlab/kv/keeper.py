@@ -61,16 +61,23 @@ class Work:
         self.sync.run()
 
 
-def life_of(saved: Saved, recovery: Recovery, *, policy: Policy, machine: str) -> int:
+def life_of(
+    saved: Saved, recovery: Recovery, *, policy: Policy, machine: str, together: bool = False
+) -> int:
     """Return the boot time of the life that goes on with what was saved; 0: a new one must begin.
 
     A new one must where something that was said may be gone: by damage, or because the machine went
     down (`machine` names one time of its being up) and the disk had not been waited for. And where
     that life was no member yet: it may have learned that an earlier one had been, and not kept that.
+
+    `together`: all members are on one machine. When that goes down each of them loses its last
+    moments, and nobody is left who could refill the others; so all go on with what the disk has.
     """
     if not saved.meta.get("map", [False])[0]:
         return 0
-    if recovery.damage or (policy != "always" and saved.meta.get("machine") != machine):
+    if recovery.damage:
+        return 0
+    if policy != "always" and saved.meta.get("machine") != machine and not together:
         return 0
     return int(saved.meta.get("life", 0))
 

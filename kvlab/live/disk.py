@@ -12,8 +12,10 @@ Invariants, beside those of `storage.disk`:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from pathlib import Path
 
 from kvlab.storage.disk import (
     Bytes,
@@ -57,6 +59,20 @@ def _error(err: OSError, doing: str) -> DiskError:
     """Make the error of an errno."""
     kind = _CLASSES.get(err.errno or 0, DiskFailedError)
     return kind(f"cannot {doing}: {err.strerror or err}", hint=_HINTS.get(kind, ""))
+
+
+def sync_parents(folder: Path, count: int) -> None:
+    """Wait until the disk has the way to a new folder: a power cut must not take it with all in it.
+
+    `count` folders above it are synced; those that cannot be opened were there before.
+    """
+    for parent in folder.resolve().parents[:count]:
+        with contextlib.suppress(OSError):
+            fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
 
 def _some(wrote: int) -> int:

@@ -23,7 +23,7 @@ from typing import Any, cast
 from kvlab.errors import InfraError
 from kvlab.kv.keeper import Keeper, Policy, Said, Work, life_of
 from kvlab.kv.node import Node
-from kvlab.live.disk import LiveDisk
+from kvlab.live.disk import LiveDisk, sync_parents
 from kvlab.ring.slot import range_of
 from kvlab.rng import Rng, fresh_seed
 from kvlab.storage.disk import DiskFailedError
@@ -33,6 +33,7 @@ from kvlab.storage.recovery import Recovery, recover
 
 INTERVAL_US = 100_000  # from one sync to the next with `--sync interval`
 HELD_BYTES_MAX = 64 * 1024 * 1024  # of replies and frames that wait for the disk
+PARENTS_SYNCED = 3  # above a new folder; the laboratory makes so many itself
 _LOCK_NAME = "lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -60,14 +61,18 @@ class Folder:
         self.recovery: Recovery = recover(
             self.disk, identity_of(cluster, node), Rng(fresh_seed(), "log"), self.saved.apply
         )
+        if self.recovery.is_new:
+            sync_parents(Path(path), PARENTS_SYNCED)
         try:
             self.machine = _BOOT_ID.read_text().strip()
         except OSError:  # no such thing here: then every start counts as one of the machine
             self.machine = str(fresh_seed())
 
-    def life(self, policy: Policy) -> int:
+    def life(self, policy: Policy, *, together: bool = False) -> int:
         """Return the boot time of the life that goes on; 0 if a new one begins."""
-        return life_of(self.saved, self.recovery, policy=policy, machine=self.machine)
+        return life_of(
+            self.saved, self.recovery, policy=policy, machine=self.machine, together=together
+        )
 
     def close(self) -> None:
         """Let others have it."""
@@ -117,6 +122,7 @@ class Keeping:
             "syncs": self._syncs,
             "sync_us": self._sync_us,
             "held_bytes": self.held_bytes,
+            "damage": len(self._folder.recovery.damage),
         }
 
     @property

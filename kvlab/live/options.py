@@ -71,6 +71,7 @@ class NodeOptions:
     rack: str = ""
     data: str = ""  # a folder; "": in memory only
     sync: Policy = "always"
+    together: bool = False  # all members are on this machine: see kv.keeper.life_of
     listen_fd: int | None = None
     ready_fd: int | None = None
     log_level: str = "info"

@@ -57,8 +57,8 @@ class Server:
             )
 
         now_us = self.now_us()
-        boot = (folder.life(options.sync) if folder is not None else 0) or now_us
-        settings = _settings(options, self.security, boot, port)
+        boot = folder.life(options.sync, together=options.together) if folder is not None else 0
+        settings = _settings(options, self.security, boot or now_us, port)
         self.node = Node(settings, now_us, folder.saved if folder is not None else None)
         self.keeping: Keeping | None = None
         if folder is not None:

@@ -336,3 +336,7 @@ def test_what_was_not_waited_for_ends_a_life_when_the_machine_goes_down(
     recovery = recover(kept.disk, identity_of("test", "server1"), Rng(2), saved.apply)
 
     assert bool(life_of(saved, recovery, policy=policy, machine="another time")) == goes_on
+    # ... but where all members were on it: nobody is left to fill the next life.
+    assert life_of(saved, recovery, policy=policy, machine="another time", together=True)
+    recovery.damage.append("a place")
+    assert not life_of(saved, recovery, policy=policy, machine="m", together=True)
