@@ -24,6 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def up(
     *,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin with an empty cluster; its old data is removed.")
+    ] = False,
     engine: Annotated[
         str,
         typer.Option(
@@ -35,11 +38,12 @@ def up(
 ) -> None:
     """Start the cluster of cluster.yaml and wait until it serves.
 
-    Where it runs already, its status is shown and nothing changes. Nodes live until `kvlab down`,
-    or until their supervisor dies.
+    It goes on with the data that it had at `kvlab down`, or when its supervisor died, and with the
+    members that it had then. Where it runs already, its status is shown and nothing changes.
 
     Examples:
       kvlab up
+      kvlab up --fresh
       kvlab up -f other/cluster.yaml
       kvlab up --json
     """
@@ -50,7 +54,7 @@ def up(
     for note in spec.notes:
         out.progress(f"note: {note}")
     LabSecurity.of(spec.security, file.parent).access(lambda line: out.progress(f"warning: {line}"))
-    status = start_daemon(file, engine=engine or None, on_progress=out.show_progress)
+    status = start_daemon(file, engine=engine or None, fresh=fresh, on_progress=out.show_progress)
     if json:
         out.show_json(status)
         return
@@ -120,22 +124,43 @@ def remove(
     out.next_step(*(("kvlab moves", "kvlab ring") if answer["is_ours"] else ("kvlab status",)))
 
 
-def down(*, file: File = DEFAULT_FILE, json: Json = False) -> None:
+def down(
+    *,
+    wipe: Annotated[
+        bool, typer.Option("--wipe", help="Remove the data, too, if it runs or not.")
+    ] = False,
+    file: File = DEFAULT_FILE,
+    json: Json = False,
+) -> None:
     """Stop the cluster; no process, socket or lock remains.
 
-    Logs stay in .kvlab beside cluster.yaml, so that `kvlab logs` still shows what happened.
+    Its data stays in .kvlab beside cluster.yaml, and the next `kvlab up` goes on with it. Logs stay in
+    any case, so that `kvlab logs` still shows what happened.
 
     Examples:
       kvlab down
-      kvlab down -f other/cluster.yaml
+      kvlab down --wipe
     """
-    answer = call(file, "down")
+    from kvlab.errors import NotRunningError
+
+    try:
+        answer = call(file, "down", {"wipe": wipe})
+    except NotRunningError:
+        if not wipe:
+            raise
+        from kvlab.lab.daemonize import wipe_data
+
+        answer = {"stopped": [], "keeps": False, "wiped": wipe_data(file)}
     if json:
         out.show_json(answer)
         return
     count = len(answer["stopped"])
-    out.say(f"stopped {count} node{'s' * (count != 1)}: {', '.join(answer['stopped'])}")
-    out.next_step("kvlab up")
+    said = f"stopped {count} node{'s' * (count != 1)}: {', '.join(answer['stopped'])}"
+    if wipe:
+        gone = "no data was there" if answer.get("wiped") is False else "the data is removed"
+        said = f"{said}; {gone}" if count else gone
+    out.say(said)
+    out.next_step("kvlab up", *(("kvlab down --wipe",) if answer["keeps"] else ()))
 
 
 def reap(

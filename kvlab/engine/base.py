@@ -66,6 +66,9 @@ class NodeStart:
     """What the node asks of others, as options of `kvlab node` name it: absolute paths of files."""
     clock_us: int = 0
     """How far the node's clock is off: what the laboratory alone may ask of a node."""
+    is_resumed: bool = False
+    """Whether the cluster goes on with its data: a node that has none is taken in by those that do,
+    and founds nothing."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,10 @@ class Engine(Protocol):
 
     async def settled(self, host: str, port: int, node: str) -> bool:
         """Tell whether `node` at this address is a member that holds all it is to hold."""
+        ...
+
+    async def held(self, host: str, port: int) -> dict[str, int]:
+        """Ask how many keys the node holds, per range; {} where that cannot be known."""
         ...
 
     async def is_empty(self, host: str, port: int) -> bool:

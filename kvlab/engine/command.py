@@ -141,6 +141,10 @@ class CommandEngine:
         """Tell whether the node answers and says of nothing that it is on its way."""
         return not self.why_busy(node, await self.status(host, port, PROBE_TIMEOUT_S))
 
+    async def held(self, host: str, port: int) -> dict[str, int]:  # noqa: ARG002
+        """Return {}: nobody can tell."""
+        return {}
+
     async def is_empty(self, host: str, port: int) -> bool:  # noqa: ARG002
         """Return False: nobody can tell."""
         return False

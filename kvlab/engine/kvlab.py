@@ -45,13 +45,16 @@ class KvlabEngine:
 
     def program(self, start: NodeStart) -> Program:
         """Run the node in the fork: its options travel as the payload."""
+        initial, join = start.initial, start.join
+        if start.is_resumed:
+            initial, join = (), tuple(one.advertise for one in start.members if one.id != start.id)
         payload: dict[str, Any] = {
             "id": start.id,
             "host": start.host,
             "port": start.port,
-            "join": start.join,
-            "initial": [(one.id, one.advertise) for one in start.initial],
-            "first_map": _first_map(start) if start.initial else None,
+            "join": join,
+            "initial": [(one.id, one.advertise) for one in initial],
+            "first_map": _first_map(start) if initial else None,
             "r": start.read_quorum,
             "w": start.write_quorum,
             "advertise": start.advertise,
@@ -63,6 +66,7 @@ class KvlabEngine:
             "rack": start.rack,
             "data": "" if start.sync == "memory" else start.data_dir,
             "sync": "always" if start.sync == "memory" else start.sync,
+            "together": True,
             "log_level": start.log_level,
             **start.security,
             "clock_us": start.clock_us,
@@ -122,6 +126,15 @@ class KvlabEngine:
         if status.get("moving"):
             return False
         return node in await self.members(host, port)
+
+    async def held(self, host: str, port: int) -> dict[str, int]:
+        """Add up both namespaces."""
+        info = await ask(host, port, {"type": "RANGES", "key": ""})
+        both = (*info["ranges"].items(), *info["linear"].items())
+        counts: dict[str, int] = {}
+        for index, (keys, _) in both:
+            counts[index] = counts.get(index, 0) + keys
+        return counts
 
     async def is_empty(self, host: str, port: int) -> bool:
         """Ask for the ranges that hold something, be it the record of a deleted key."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run as `python -m kvlab.lab SPEC --state DIR --engine NAME --lock-fd N --status-fd N`."""
+    """Run as `python -m kvlab.lab SPEC --state DIR --engine NAME ...`, see `_options`."""
     options = _options()
     if os.fork():
         # The command line waits for this process; its child is nobody's child and no leader of a
@@ -66,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engine", required=True)
     parser.add_argument("--lock-fd", type=int, required=True)
     parser.add_argument("--status-fd", type=int, required=True)
+    parser.add_argument("--fresh", action="store_true")
     return parser.parse_args()
 
 
@@ -91,7 +92,16 @@ async def _serve(
     try:
         lock.sign()
         spec = parse_cluster(options.spec.read_text(), source=str(options.spec))
-        lab = Lab(spec, directory, engine=engine, host=host, lock=lock, folder=options.spec.parent)
+        lab = Lab(
+            spec,
+            directory,
+            engine=engine,
+            host=host,
+            lock=lock,
+            folder=options.spec.parent,
+            file=options.spec.name,
+            fresh=options.fresh,
+        )
         daemon = Daemon(lab, options.spec)
         await daemon.start(said)
     except KvlabError as error:
@@ -186,7 +196,8 @@ class Daemon:
         self.lab.life.on_change = self._publish
         self._published = True
         self._publish()
-        said.succeed(await self._perform("status", {}, said.progress))
+        status = await self._perform("status", {}, said.progress)
+        said.succeed(status | {"resumed": self.lab.resumed})
         said.close(loop)
 
     async def _perform(self, verb: str, args: Any, say: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import msgspec
 from kvlab.errors import InfraError, KvlabError, NotRunningError, UsageError
 from kvlab.lab.control import ControlClient, Progress, from_fault, line_decoder
 from kvlab.lab.host import ENV_STATE, LOG_FLAGS, PYTHON, python_env
+from kvlab.lab.kept import clear_all, written_us
 from kvlab.lab.state import (
     Lock,
     Running,
@@ -42,24 +43,57 @@ def start_daemon(
     spec_path: Path | str,
     *,
     engine: str | None = None,
+    fresh: bool = False,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Start the cluster of this file; return its status with "already": whether it ran before.
 
+    It goes on with the data of the time before, unless it is to be `fresh`; "resumed" tells.
     `engine` overrides the engine of the file ("module:Class" for one outside of kvlab).
-    Raises SpecError for a wrong file, PortTakenError or InfraError (with the end of the log of
-    the node that failed) when the cluster does not come up; nothing is left behind then.
+    Raises SpecError for a file that is wrong or does not fit the data, UsageError for a `fresh` start
+    of what runs, PortTakenError or InfraError (with the end of the log of the node that failed) when
+    the cluster does not come up; nothing is left behind then, and the data stays as it was.
     """
     path = Path(spec_path).resolve()
     spec = _read_spec(path)
     directory = state_dir(path, spec.name)
     found = _running(path) or _take_lock(path, spec, directory)
     if isinstance(found, Running):
+        if fresh:
+            raise UsageError(
+                f"{found.name} runs, and cannot begin anew",
+                hint="kvlab down, then kvlab up --fresh",
+            )
         with ControlClient(found) as client:
             return client.call("status") | {"already": True}
     _clear_stale(directory)
-    result = _launch(path, directory, found, engine or spec.engine.name, on_progress)
+    more = ["--engine", engine or spec.engine.name, *(["--fresh"] if fresh else [])]
+    result = _launch(path, directory, found, more, on_progress)
     return result | {"already": False}
+
+
+def wipe_data(spec_path: Path | str) -> bool:
+    """Remove the data of a cluster that does not run; return whether there was some.
+
+    Raises InfraError if somebody starts it just now.
+    """
+    path = Path(spec_path).resolve()
+    directory = state_dir(path, _read_spec(path).name)
+    if not directory.path.exists():
+        return False
+    lock = Lock.acquire(directory)
+    if lock is None:
+        raise InfraError(
+            f"{directory.path} belongs to a cluster that starts or ends just now",
+            hint="try again, or look with kvlab status",
+        )
+    try:
+        _clear_stale(directory)
+        there = written_us(directory) > 0
+        clear_all(directory)
+        return there
+    finally:
+        lock.release()
 
 
 def _read_spec(path: Path) -> ClusterSpec:
@@ -118,14 +152,13 @@ def _clear_stale(directory: StateDir) -> None:
 
 
 def _launch(
-    path: Path, directory: StateDir, lock: Lock, engine: str, on_progress: Progress | None
+    path: Path, directory: StateDir, lock: Lock, more: list[str], on_progress: Progress | None
 ) -> dict[str, Any]:
     ours, theirs = socket.socketpair()
     log_fd = os.open(directory.daemon_log, LOG_FLAGS, 0o600)
     log_offset = os.fstat(log_fd).st_size
     command = [*PYTHON, "kvlab.lab", str(path), "--state", str(directory.path)]
-    command += ["--engine", engine]
-    command += ["--lock-fd", str(lock.fd), "--status-fd", str(theirs.fileno())]
+    command += [*more, "--lock-fd", str(lock.fd), "--status-fd", str(theirs.fileno())]
     try:
         with theirs:
             parent = subprocess.Popen(

@@ -45,7 +45,6 @@ class Lifecycle:
         directory: StateDir,
         engine: Engine,
         host: LocalHost,
-        shims: Shims | None,
         events: EventLog,
         security: dict[str, str],
     ) -> None:
@@ -56,7 +55,9 @@ class Lifecycle:
         self._directory = directory
         self._engine = engine
         self._host = host
-        self._shims = shims
+        self.shims: Shims | None = None
+        self.is_resumed = False
+        """Whether the cluster goes on with the data of an earlier one."""
         self._events = events
         self._ports_are_let_go = False
         """Whether these servers cannot bind a port that is held; known once one has failed."""
@@ -90,8 +91,8 @@ class Lifecycle:
         member.wanted = True
         child.exited.add_done_callback(lambda done: self._ended(member, child, done.result()))
         # Before "go": the shim must know the caller of the node's very first connection.
-        if self._shims is not None:
-            await self._shims.set_pid(member.id, child.pid)
+        if self.shims is not None:
+            await self.shims.set_pid(member.id, child.pid)
         member.bound_beside_us = not program.inherits and not self._ports_are_let_go
         if not program.inherits and self._ports_are_let_go:
             member.reservation.let_go()
@@ -239,6 +240,7 @@ class Lifecycle:
             log_level=self.spec.log.level,
             security=self._security,
             clock_us=member.clock_us,
+            is_resumed=self.is_resumed,
         )
 
     def _prepare_log(self, member: Member) -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kvlab.lab.host import Child
+from kvlab.lab.kept import KeptNode
 from kvlab.lab.ports import Reservation
 from kvlab.spec import NodeSpec
 
@@ -45,7 +46,13 @@ class Member:
         self.index = index
         self.log = log
         self.founder = founder
+        self.added = False
+        """Whether it came by `kvlab add`; else it is one of the file."""
+        self.shim_port = 0
+        """Where that is to be, from an earlier time of the cluster; 0: anywhere."""
         self.reservation: Reservation | None = None
+        self.shim: Reservation | None = None
+        """The address at which others reach it, where links pass a shim."""
         self.bound_beside_us = False
         """Whether this life of it had to bind its port while the reservation held it."""
         self.advertise = ""
@@ -103,6 +110,27 @@ class Member:
         self.child = child
         self.phase = Phase.STARTING
         self.since_us = now_us()
+
+    def kept(self) -> KeptNode:
+        """Return what the next start of the cluster must know of it."""
+        return KeptNode(
+            id=self.id,
+            host=self.host,
+            port=self.port,
+            shim_port=self.shim_port,
+            weight=self.spec.weight,
+            rack=self.spec.rack,
+            index=self.index,
+            founder=self.founder,
+            added=self.added,
+            leaving=self.leaving,
+        )
+
+    def close(self) -> None:
+        """Give its ports back."""
+        for place in (self.reservation, self.shim):
+            if place is not None:
+                place.close()
 
     def log_tail(self) -> str:
         """Return the last lines that this life of the node wrote to its log."""

@@ -48,22 +48,8 @@ class Membership:
         it then) or is still receiving data at the end of MOVE_TIMEOUT_S (it stays).
         """
         lab, began = self._lab, now_us()
-        _refuse(lab.engine.why_no_join(), "no node can be added", JOIN_HINT)
         async with self._lock:
-            spec = self._spec_of(node, weight, rack)
-            if not any(member.answers for member in lab.members.values()):
-                raise UsageError(
-                    "no node runs that a new one could join", hint="kvlab start all, then add"
-                )
-            member = lab.new_member(spec, founder=False)
-            try:
-                await lab.open(member)
-                async with member.lock:
-                    child = await lab.life.begin(member)
-                await lab.life.ready(member, child)
-            except (KvlabError, OSError):
-                await self._discard(member)
-                raise
+            member = await self.join(self._spec_of(node, weight, rack), added=True)
         if on_progress is not None:
             text = f"{member.id} is ready on {member.address}"
             on_progress({"stage": "ready", "node": member.id, "text": text})
@@ -78,6 +64,33 @@ class Membership:
             "epoch": status.get("epoch"),
             "took_us": now_us() - began,
         }
+
+    async def join(self, spec: NodeSpec, *, added: bool = False) -> Member:
+        """Start a new node, which the others take in; it serves, and may have no data yet.
+
+        Raises UsageError or InfraError when that cannot be; nothing is left of it then.
+        """
+        lab = self._lab
+        _refuse(lab.engine.why_no_join(), f"{spec.id} cannot be added", JOIN_HINT)
+        if not any(member.answers for member in lab.members.values()):
+            raise UsageError(
+                "no node runs that a new one could join", hint="kvlab start all, then add"
+            )
+        member = lab.new_member(spec, founder=False)
+        member.added = added and spec.id not in lab.spec.node_ids
+        try:
+            await lab.open(member)
+            await lab.network.apply_default(tuple(lab.members))
+            lab.clear(member)
+            lab.removed.discard(member.id)
+            lab.keep()
+            async with member.lock:
+                child = await lab.life.begin(member)
+            await lab.life.ready(member, child)
+        except (KvlabError, OSError):
+            await self.discard(member)
+            raise
+        return member
 
     async def remove(
         self, node: str, *, wait: bool = True, on_progress: Progress | None = None
@@ -112,6 +125,7 @@ class Membership:
         except ClientError:
             member.leaving, member.wanted, member.guarded = False, wanted, guarded
             raise
+        lab.keep()
         if on_progress is not None:
             text = f"{node} hands its data over"
             on_progress({"stage": "leaving", "node": node, "text": text})
@@ -170,8 +184,9 @@ class Membership:
         except InfraError as error:
             lab.events.add("leave-failed", member.id, error.message)
             member.leaving = False
+            lab.keep()
             raise
-        await self._discard(member)
+        await self.discard(member)
         lab.events.add("removed", member.id)
 
     async def _until(self, is_done: Any, member: Member | None, late: str) -> None:
@@ -194,9 +209,12 @@ class Membership:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, MOVE_POLL_MAX_S)
 
-    async def _discard(self, member: Member) -> None:
+    async def discard(self, member: Member) -> None:
+        """End a node that is no member, with all that there is of it but its log."""
         async with member.lock:
             await self._lab.life.stop(member)
+        if member.leaving:
+            self._lab.removed.add(member.id)
         await self._lab.forget(member)
 
 

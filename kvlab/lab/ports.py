@@ -1,10 +1,12 @@
 """Addresses of nodes: kept for a node while it is down, and listened on before the node lives.
 
-It knows nothing of nodes; it hands out sockets.
+It knows nothing of nodes; it hands out sockets. A port of nobody's choice is drawn from where the
+kernel draws none: it must be free again when a cluster comes back, and a port that the kernel gives
+away may by then be the near end of anybody's connection.
 
 Invariants:
-1. A port is never chosen and then passed on as a number: the socket that the kernel bound is kept,
-   so no other process can take the port between its choice and its use.
+1. A port is never chosen and then passed on as a number: the socket that was bound is kept, so no
+   other process can take the port between its choice and its use.
 2. The keeper never listens: while the node is down its port refuses connections.
    A server without SO_REUSEADDR cannot bind beside it; for such a one the port is let go for the
    moment of its start, and only then can others be faster.
@@ -16,9 +18,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 from kvlab.errors import InfraError, PortTakenError, UsageError
 from kvlab.lab import procs
+from kvlab.rng import Rng, fresh_seed
+
+CHOICE: Final = range(20_000, 30_000)
+"""Ports are drawn from here, as far as the kernel leaves it alone."""
+TRIES_MAX: Final = 64
+_KERNELS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Connections that wait for the node to accept them; the kernel cuts it to net.core.somaxconn.
 BACKLOG = 1024
@@ -28,15 +39,16 @@ NOBODY = "a socket that does not listen; connections of a server that ended are 
 class Reservation:
     """A bound socket that never listens, and so keeps `port` on `address` for one node."""
 
-    def __init__(self, host: str, port: int, node: str = "") -> None:
-        """Bind `host:port` (0: the kernel chooses).
+    def __init__(self, host: str, port: int, node: str = "", hint: str = "") -> None:
+        """Bind `host:port` (0: any that is free).
 
-        Raises PortTakenError, or UsageError for a host that is no address of this machine.
+        Raises PortTakenError with `hint`, or UsageError for a host that is no address of this machine.
         """
         self.node = node
+        self._hint = hint
         self._family, self.address = _resolve(host)
         self._closed = False
-        self._keeper: socket.socket | None = self._bound(port)
+        self._keeper: socket.socket | None = self._bound(port) if port else self._any()
         self.port: int = self._keeper.getsockname()[1]
 
     def listen(self) -> socket.socket:
@@ -69,6 +81,19 @@ class Reservation:
         self._closed = True
         self.let_go()
 
+    def _any(self) -> socket.socket:
+        for port in candidates():
+            sock = socket.socket(self._family, socket.SOCK_STREAM)
+            try:
+                # Without SO_REUSEADDR, which would let it share a port that somebody else keeps.
+                sock.bind((self.address, port))
+            except OSError:
+                sock.close()
+                continue
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            return sock
+        return self._bound(0)
+
     def _bound(self, port: int) -> socket.socket:
         sock = socket.socket(self._family, socket.SOCK_STREAM)
         try:
@@ -85,7 +110,8 @@ class Reservation:
         if error.errno == errno.EADDRINUSE:
             return PortTakenError(
                 f"{place} is taken by {procs.listener_of(port) or NOBODY}",
-                hint="stop that process, or choose another port (0 lets the kernel choose)",
+                hint=self._hint
+                or "stop that process, or choose another port (0: any that is free)",
             )
         if error.errno == errno.EACCES:
             return UsageError(
@@ -93,6 +119,17 @@ class Reservation:
                 hint="choose a port above 1023",
             )
         return InfraError(f"cannot listen on {place}: {error.strerror}")
+
+
+def candidates() -> Iterator[int]:
+    """Draw ports that may be free and that the kernel gives to nobody, TRIES_MAX at most."""
+    try:
+        low, high = map(int, _KERNELS.read_text().split())
+    except (OSError, ValueError):
+        return
+    below = range(CHOICE.start, min(CHOICE.stop, low))
+    usable = CHOICE if high < CHOICE.start else below
+    yield from Rng(fresh_seed(), "ports").sample(usable, min(TRIES_MAX, len(usable)))
 
 
 def _resolve(host: str) -> tuple[socket.AddressFamily, str]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +73,11 @@ class StateDir:
         return self.path / "supervisor.json"
 
     @property
+    def kept(self) -> Path:
+        """What outlasts the cluster: see `kept`."""
+        return self.path / "cluster.json"
+
+    @property
     def control(self) -> Path:
         """The control socket."""
         return self.path / "control.sock"
@@ -115,18 +119,8 @@ class StateDir:
                 hint="kvlab keeps the state of a cluster beside its cluster.yaml",
             ) from error
 
-    def clear_data(self, node_id: str) -> None:
-        """Remove what an earlier node of this name kept. InfraError if that cannot be done."""
-        folder = self.node_data(node_id)
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise InfraError(f"cannot empty {folder}: {error.strerror}") from error
-
     def forget(self) -> None:
-        """Remove what only a running cluster has; logs, events and data stay."""
+        """Remove what only a running cluster has; logs, events, data and its members stay."""
         for path in (self.control, self.supervisor):
             path.unlink(missing_ok=True)
 
@@ -178,7 +172,7 @@ def find_cluster(spec_path: Path | str) -> Running:
     if stale:
         raise NotRunningError(
             f"cluster {stale} is not running: its daemon ended without a `kvlab down`",
-            hint="kvlab up starts it anew; kvlab reap removes what was left behind",
+            hint="kvlab up goes on with its data; kvlab reap removes what else was left behind",
         )
     raise NotRunningError(f"no cluster of {spec_path} is running", hint="start it with: kvlab up")
 

@@ -7,6 +7,7 @@ Invariants:
 1. `close` always ends every process, whatever state the cluster is in, and may be called twice.
 2. A failed `start` leaves nothing behind: no process, no socket, no lock.
 3. A state directory has one owner at a time.
+4. What is kept for the next start (`kept`) follows every change of the members.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from kvlab.fault.selector import resolve
 from kvlab.lab import procs
 from kvlab.lab.events import EventLog
 from kvlab.lab.host import LocalHost
+from kvlab.lab.kept import Kept, clear_all, clear_data, write_kept
 from kvlab.lab.lifecycle import Lifecycle
 from kvlab.lab.member import Member, now_us
 from kvlab.lab.membership import Membership
@@ -31,6 +33,7 @@ from kvlab.lab.nodefaults import NodeFaults, Proof
 from kvlab.lab.ports import Reservation
 from kvlab.lab.rolling import restart_in_turn
 from kvlab.lab.security import LabSecurity
+from kvlab.lab.startup import ASK_TIMEOUT_S, Startup
 from kvlab.lab.state import Lock, NodeRecord, StateDir, lock_owner
 from kvlab.live.security import OPEN
 from kvlab.rng import Rng, fresh_seed
@@ -40,12 +43,7 @@ if TYPE_CHECKING:
     from kvlab.lab.shims import Shims
 
 Progress = Callable[[dict[str, Any]], None]
-
-# How long one node may take to say how it is before the table goes on without it.
-ASK_TIMEOUT_S = 0.5
-# Between two looks at who sees whom while a cluster forms.
-PEERS_POLL_FIRST_S = 0.002
-PEERS_POLL_MAX_S = 0.05
+LOOPBACK = "127.0.0.1"
 
 
 class Lab:
@@ -62,14 +60,25 @@ class Lab:
         host: LocalHost | None = None,
         lock: Lock | None = None,
         folder: Path | None = None,
+        file: str = "",
+        fresh: bool = True,
     ) -> None:
         """Set up without starting anything; raises UsageError for a spec that the engine cannot run.
 
         `directory` is the cluster's own state directory. `host` may be shared between
         laboratories, which saves the start of a warm parent each time; it is then not closed here.
         `folder` is where commands and files of the spec are looked for, by default the current one.
+        With `fresh`, data that is in `directory` is removed; else the cluster goes on with it, if it
+        fits the spec, and `file` is the name of the file that the spec comes from.
         """
         self.spec = spec
+        self.fresh = fresh
+        self.file = file
+        self.resumed: dict[str, Any] | None = None
+        """What the cluster goes on with: when it was last written, and how many keys there are."""
+        self.removed: set[str] = set()  # who left
+        self.is_founded = False
+        """Whether there is something that a next start can go on with."""
         self.directory = directory if isinstance(directory, StateDir) else StateDir(directory)
         folder = folder or Path.cwd()
         chosen = engine if engine is not None else load_engine(spec.engine.name)
@@ -122,28 +131,23 @@ class Lab:
     async def start(self, on_progress: Progress | None = None) -> None:
         """Start every node and wait until each is ready and sees all others.
 
-        Raises PortTakenError or InfraError, the latter with the end of the log of a node that did
-        not come up; everything is then ended again.
+        Raises SpecError where the spec does not fit the data, PortTakenError, or InfraError with the
+        end of the log of a node that did not come up; everything is then ended again.
         """
-        say = on_progress or _silent
         self._began_us = now_us()
         self._own_directory()
         try:
             await self._host.start()
-            await self._open_all()
-            say({"stage": "starting", "text": f"starting {len(self.members)} nodes"})
-            await self._begin_all(say)
-            told = await self._await_peers()
+            await Startup(self, on_progress or _silent).run()
         except BaseException:
             await self.close()
             raise
-        took_us = now_us() - self._began_us
-        self.events.add("up", detail=f"{len(self.members)} nodes in {took_us} us")
-        what = "see each other" if told else "answer"
-        say({"stage": "up", "text": f"all nodes {what} after {took_us / 1000:.0f} ms"})
 
-    async def close(self) -> list[str]:
-        """End every node and all else; returns the ids of the nodes that were running."""
+    async def close(self, *, wipe: bool = False) -> list[str]:
+        """End every node and all else; returns the ids of the nodes that were running.
+
+        With `wipe`, their data is removed, too.
+        """
         if self._closed or not self._open:
             return []
         self._closed = True
@@ -164,13 +168,16 @@ class Lab:
             if self._own_host:
                 await self._host.close()
             for member in self.members.values():
-                if member.reservation is not None:
-                    member.reservation.close()
-            self.events.add("down")
-            self.events.close()
-            self.directory.forget()
-            if self._lock is not None:
-                self._lock.release()
+                member.close()
+            try:
+                if wipe:
+                    clear_all(self.directory)
+            finally:
+                self.events.add("down")
+                self.events.close()
+                self.directory.forget()
+                if self._lock is not None:
+                    self._lock.release()
         return running
 
     async def act(self, verb: str, targets: str, seed: int | None = None) -> list[Proof]:
@@ -211,13 +218,23 @@ class Lab:
             "nodes": [self._row(one, info) for one, info in zip(members, infos, strict=True)],
         }
 
-    def new_member(self, spec: NodeSpec, *, founder: bool) -> Member:
+    @property
+    def keeps(self) -> bool:
+        """Whether nodes have data that outlasts them."""
+        return not self.engine.is_ours or self.spec.storage.sync != "memory"
+
+    @property
+    def beside(self) -> Path:
+        """The folder of cluster.yaml, where there is one."""
+        return self.directory.path.parent.parent
+
+    def new_member(self, spec: NodeSpec, *, founder: bool, index: int = 0) -> Member:
         """Enter a node into the laboratory; nothing is opened or started."""
-        self._count += 1
+        self._count = max(self._count + 1, index)
         member = Member(
             spec,
             self.directory.node_log(spec.id),
-            index=self._count,
+            index=index or self._count,
             founder=founder,
             restarts_kept=max(1, self.spec.restart.count_max),
         )
@@ -225,26 +242,56 @@ class Lab:
         self.members[spec.id] = member
         return member
 
-    async def open(self, member: Member) -> None:
-        """Reserve the node's port, put its shim in front, and see that it begins without data."""
-        self.directory.clear_data(member.id)
-        member.reservation = Reservation(member.spec.host, member.spec.port, member.id)
+    async def open(self, member: Member, hint: str = "") -> None:
+        """Reserve the node's port and put its shim in front. Raises PortTakenError with `hint`."""
+        spec = member.spec
+        member.reservation = Reservation(spec.host, spec.port, spec.id, hint)
         member.advertise = member.address
         if self._shims is not None:
-            host, port = await self._shims.add(member.id, (member.host, member.port))
-            member.advertise = f"{host}:{port}"
-            if not member.founder:
-                await self.network.apply_default(tuple(self.members))
+            # The shim listens beside the reservation, as nodes do.
+            member.shim = Reservation(LOOPBACK, member.shim_port, f"{spec.id} (its shim)", hint)
+            host, port = await self._shims.add(
+                member.id, (member.host, member.port), port=member.shim.port
+            )
+            member.advertise, member.shim_port = f"{host}:{port}", port
 
     async def forget(self, member: Member) -> None:
-        """Drop a node that is down: its shim, its port and its place in the laboratory."""
+        """Drop a node that is down: its shim, its ports, its data and its place here."""
         self.members.pop(member.id, None)
-        if self._shims is not None:
+        if member.shim is not None and self._shims is not None:
             await self._shims.remove(member.id)
             self.network.drop_node(member.id)
-        if member.reservation is not None:
-            member.reservation.close()
+        member.close()
+        self.keep()
+        self.clear(member)
         self.life.on_change()
+
+    def clear(self, member: Member) -> None:
+        """Remove what a node kept that is no member. Raises InfraError."""
+        if self.keeps:  # else what is there is another cluster's, which may go on with it
+            clear_data(self.directory, member.id)
+
+    def keep(self) -> None:
+        """Write down who the members are, for the next start. Raises InfraError."""
+        if not self.keeps:
+            return
+        kept = Kept(
+            file=self.file,
+            engine=self.engine.name,
+            ranges=self.spec.ranges,
+            copies=self.spec.replication.n,
+            shims=self.spec.network.shims,
+            founded=self.is_founded,
+            nodes=[member.kept() for member in self.members.values()],
+            removed=sorted(self.removed),
+        )
+        write_kept(self.directory, kept)
+
+    def note_founded(self) -> None:
+        """A node serves: from now on there is something to go on with."""
+        if not self.is_founded:
+            self.is_founded = True
+            self.keep()
 
     def records(self) -> dict[str, NodeRecord]:
         """Return the nodes as `supervisor.json` lists them."""
@@ -266,91 +313,32 @@ class Lab:
             )
         self.directory.path.joinpath("nodes").mkdir(exist_ok=True)
         self.events = EventLog(self.directory.events)
-        self._make_parts(None)
+        self._make_parts()
 
-    def _make_parts(self, shims: Shims | None) -> None:
-        self._shims = shims
-        self.life = Lifecycle(
-            self.spec,
-            directory=self.directory,
-            engine=self.engine,
-            host=self._host,
-            shims=shims,
-            events=self.events,
-            security=self.security.options,
-        )
-        self.nodes = NodeFaults(self.life, self.events)
-        self.network = NetFaults(shims, self.spec.network.default, self.events)
-        self.membership = Membership(self)
-        self._open = True
-
-    async def _open_all(self) -> None:
+    async def open_shims(self) -> None:
+        """Start the shim process, if links are to pass one."""
         if self.spec.network.shims:
             from kvlab.lab.shims import Shims
 
             shims = Shims(seed=self.spec.seed or fresh_seed())
             # Known before it starts, so that a start that fails half way is ended like any other.
-            self._make_parts(shims)
+            self._shims = self.life.shims = shims
+            self.network = NetFaults(shims, self.spec.network.default, self.events)
             await shims.start()
-        for node in self.spec.nodes:
-            self.new_member(node, founder=True)
-        # Ports first, all of them: a taken one is found before anything runs.
-        for member in self.members.values():
-            await self.open(member)
-        await self.network.apply_default(tuple(self.members))
 
-    async def _begin_all(self, say: Progress) -> None:
-        async def up(member: Member) -> None:
-            async with member.lock:
-                child = await self.life.begin(member)
-            await self.life.ready(member, child)
-            say(
-                {
-                    "stage": "ready",
-                    "node": member.id,
-                    "text": f"{member.id} is ready on {member.address}",
-                    "took_us": now_us() - self._began_us,
-                }
-            )
-
-        # The first node that fails ends the start: nobody waits for the others' time-outs.
-        tasks = [asyncio.ensure_future(up(member)) for member in self.members.values()]
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        for task in done:
-            task.result()
-
-    async def _await_peers(self) -> bool:
-        """Wait until every node is connected to every other one; False if they do not tell."""
-        told = True
-        deadline_us = now_us() + self.spec.ready.timeout_us
-        for member in self.members.values():
-            others = frozenset(self.members) - {member.id}
-            pause_s = PEERS_POLL_FIRST_S
-            while True:
-                try:
-                    info = await self.engine.status(member.host, member.port, ASK_TIMEOUT_S)
-                except ClientError:
-                    info = {}
-                if info and self.engine.sees(info, others):
-                    told = told and "peers" in info
-                    break
-                if member.child is None:
-                    raise InfraError(
-                        f"{member.id} ended while the cluster formed ({member.last_exit})",
-                        hint=f"its log: {member.log}",
-                    )
-                if now_us() > deadline_us:
-                    seen = info.get("peers", "no answer")
-                    raise InfraError(
-                        f"{member.id} does not see all other nodes: {seen}",
-                        hint=f"its log: {member.log}",
-                    )
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, PEERS_POLL_MAX_S)
-        return told
+    def _make_parts(self) -> None:
+        self.life = Lifecycle(
+            self.spec,
+            directory=self.directory,
+            engine=self.engine,
+            host=self._host,
+            events=self.events,
+            security=self.security.options,
+        )
+        self.nodes = NodeFaults(self.life, self.events)
+        self.network = NetFaults(None, self.spec.network.default, self.events)
+        self.membership = Membership(self)
+        self._open = True
 
     async def _ask(self, member: Member) -> dict[str, Any] | None:
         if not member.answers:

@@ -20,6 +20,12 @@ class NoArgs(msgspec.Struct, forbid_unknown_fields=True):
     """A verb without arguments."""
 
 
+class DownArgs(msgspec.Struct, forbid_unknown_fields=True):
+    """Arguments of down."""
+
+    wipe: bool = False
+
+
 class TargetArgs(msgspec.Struct, forbid_unknown_fields=True):
     """Arguments of kill, stop, start, pause and resume."""
 
@@ -136,9 +142,9 @@ async def _faults(lab: Lab, _args: NoArgs, _say: Progress) -> Result:
     return await lab.network.report()
 
 
-async def _down(lab: Lab, _args: NoArgs, say: Progress) -> Result:
+async def _down(lab: Lab, args: DownArgs, say: Progress) -> Result:
     say({"stage": "stopping", "text": f"stopping {len(lab.members)} nodes"})
-    return {"stopped": await lab.close()}
+    return {"stopped": await lab.close(wipe=args.wipe), "keeps": lab.keeps and not args.wipe}
 
 
 NODE_VERBS: Final = ("kill", "stop", "start", "pause", "resume")
@@ -152,7 +158,7 @@ VERBS: Final[dict[str, tuple[type[msgspec.Struct], Verb]]] = {
     "link": (LinkArgs, _link),
     "heal": (NoArgs, _heal),
     "faults": (NoArgs, _faults),
-    "down": (NoArgs, _down),
+    "down": (DownArgs, _down),
 }
 
 

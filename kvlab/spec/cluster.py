@@ -37,7 +37,7 @@ class NodeSpec:
     host: str = HOST_DEFAULT
     """The IPv4 loopback address that it listens on (`localhost` in the file is 127.0.0.1 here)."""
     port: int = 0
-    """The TCP port that it listens on; 0: the kernel chooses a free one."""
+    """The TCP port that it listens on; 0: any free one, and the same as long as there is data."""
     weight: float = 1.0
     """Its share of the data relative to the other nodes."""
     rack: str | None = None

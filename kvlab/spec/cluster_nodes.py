@@ -121,7 +121,7 @@ def _base_port(section: Section, count: int) -> int:
         return int(text)
     section.wrong(
         "base_port",
-        f"write 0 (the kernel chooses) or a port from {PORT_MIN} to {high}",
+        f"write 0 (any free one) or a port from {PORT_MIN} to {high}",
         complaint=f", from which {count} ports must fit" if count > 1 else "",
     )
     return 0
@@ -179,16 +179,14 @@ def _addr(section: Section) -> tuple[str, int]:
         return _DEFAULT.host, _DEFAULT.port
     found = _ADDR.fullmatch(section.text("addr") or "")
     if found is None:
-        section.wrong("addr", f"{_ADDR_ADVICE} (port 0: the kernel chooses)")
+        section.wrong("addr", f"{_ADDR_ADVICE} (port 0: any free one)")
         return _DEFAULT.host, _DEFAULT.port
     host, complaint, advice = _loopback(found["host"])
     if complaint:
         section.wrong("addr", advice, complaint=complaint)
     port = int(found["port"])
     if port and not PORT_MIN <= port <= PORT_MAX:
-        section.wrong(
-            "addr", f"write port 0 (the kernel chooses) or one from {PORT_MIN} to {PORT_MAX}"
-        )
+        section.wrong("addr", f"write port 0 (any free one) or one from {PORT_MIN} to {PORT_MAX}")
     return host, port
 
 

@@ -24,7 +24,7 @@ PLACEHOLDERS: Final[Mapping[str, str]] = {
     "peers": "the other nodes' advertised addresses, as host:port,host:port",
     "peers_named": "the same as id=host:port,id=host:port",
     "members": "all nodes, this one too, as id=host:port,id=host:port",
-    "data": "a folder of its own, empty at `kvlab up`, kept over restarts",
+    "data": "a folder of its own, empty at first, kept until `kvlab up --fresh`",
     "cluster": "the cluster's name",
     "python": "the Python that runs kvlab",
 }

@@ -169,15 +169,18 @@ def test_logs_of_all_nodes_come_by_time_and_of_one_alone(run: Run) -> None:
     everyone = run("logs", "--tail", "1000")
     assert {line.split()[0] for line in everyone} >= {"server1", "server2", "server3"}
 
-    one = run("logs", "server1", "--tail", "2")
-    assert len(one) == 2
-    assert all(line.startswith("server1 | ") for line in one)
+    # A node that nothing was done to has said no more than that it serves.
+    (one,) = run("logs", "server1", "--tail", "1")
+    assert one.startswith("server1 | ")
     run("logs", "server77", code=2)
 
 
 def test_down_leaves_nothing_to_reap(run: Run, file: Path) -> None:
     lines = run("down")
-    assert lines == ["stopped 3 nodes: server1, server2, server3", "next: kvlab up"]
+    assert lines == [
+        "stopped 3 nodes: server1, server2, server3",
+        "next: kvlab up or kvlab down --wipe",
+    ]
 
     left = as_json(run("reap", "--dry-run", "--json"))
     assert left["files"] == []

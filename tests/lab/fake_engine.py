@@ -2,7 +2,8 @@
 
 The supervisor must work with any server, so its tests do not need the real node. What a fake does
 is in its id: crash* ends while starting, never* is never ready, slow* is ready late, stubborn*
-ignores SIGTERM, dull* never sees its peers.
+ignores SIGTERM, dull* never sees its peers. keeper* writes a file into its folder; replaced* does so,
+too, and ends once when it finds one, as a node whose place was taken does.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from kvlab.engine.base import NodeStart, Program
 from kvlab.engine.jsonline import ask
 from kvlab.engine.kvlab import KvlabEngine
 from kvlab.errors import ClientError
@@ -29,6 +33,13 @@ class FakeEngine(KvlabEngine):
     name = "fake"
     preload = ("tests.lab.fake_engine",)
     entry = "tests.lab.fake_engine:run_node"
+
+    def program(self, start: NodeStart) -> Program:
+        """Start it as ever: a fake keeps nothing that it could go on with."""
+        return super().program(replace(start, is_resumed=False))
+
+    async def held(self, host: str, port: int) -> dict[str, int]:
+        return {}
 
 
 class FakeCommandEngine(FakeEngine):
@@ -127,6 +138,13 @@ def run_node(options: dict[str, Any], listen_fd: int) -> int:
     if options["id"].startswith("crash"):
         say("boom: the disk is on fire")
         return 3
+    if options["id"].startswith(("keeper", "replaced")):
+        file = Path(options["data"]) / "file"
+        if options["id"].startswith("replaced") and file.exists():
+            say("others took its place")
+            file.unlink()
+            return 5
+        file.write_text(f"life {os.getpid()}")
     if options["id"].startswith("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return asyncio.run(_run(options, listen_fd))

@@ -95,9 +95,9 @@ def test_up_tells_its_progress_and_down_leaves_nothing(cluster: Path) -> None:
     mode = Path(running.control).stat().st_mode
     assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
     assert len(marked(cluster.parent)) == 4  # daemon, warm parent, two nodes
-    assert call(cluster, "down") == {"stopped": ["server1", "server2"]}
+    assert call(cluster, "down")["stopped"] == ["server1", "server2"]
     assert marked(cluster.parent) == []
-    assert state_files(cluster) == ["daemon.log", "events.jsonl", "nodes"]
+    assert state_files(cluster) == ["cluster.json", "daemon.log", "events.jsonl", "nodes"]
     assert (cluster.parent / ".kvlab" / "lab" / "daemon.log").read_text() == ""
 
 
@@ -123,7 +123,7 @@ def test_a_failed_up_shows_the_log_and_leaves_nothing(cluster: Path) -> None:
     with pytest.raises(InfraError, match=r"(?s)crash2 ended while it started.*on fire"):
         up(cluster)
     wait(lambda: not marked(cluster.parent))
-    assert state_files(cluster) == ["daemon.log", "events.jsonl", "nodes"]
+    assert state_files(cluster) == ["cluster.json", "daemon.log", "events.jsonl", "nodes"]
     with pytest.raises(NotRunningError):
         find_cluster(cluster)
 
@@ -174,7 +174,7 @@ def test_a_term_signal_ends_the_cluster_cleanly(cluster: Path) -> None:
     status = up(cluster)
     os.kill(status["pid"], signal.SIGTERM)
     wait(lambda: not marked(cluster.parent))
-    assert state_files(cluster) == ["daemon.log", "events.jsonl", "nodes"]
+    assert state_files(cluster) == ["cluster.json", "daemon.log", "events.jsonl", "nodes"]
 
 
 def test_an_interrupted_up_ends_what_it_began(cluster: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_interrupted_up_ends_what_it_began(cluster: Path) -> None:
     caller.send_signal(signal.SIGINT)
     caller.wait()
     wait(lambda: not marked(cluster.parent))
-    assert state_files(cluster) == ["daemon.log", "events.jsonl", "nodes"]
+    assert state_files(cluster) == ["cluster.json", "daemon.log", "events.jsonl", "nodes"]
 
 
 def test_a_reused_pid_is_not_taken_for_the_daemon(cluster: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_server_that_does_not_come_up_is_explained(
 def test_what_these_servers_cannot_do_is_refused(tmp_path: Path) -> None:
     async def scene() -> None:
         async with lab_of(tmp_path, plain(), "network: {shims: false}") as lab:
-            with pytest.raises(UsageError, match=r"no node can be added: engine.join"):
+            with pytest.raises(UsageError, match=r"server3 cannot be added: engine.join"):
                 await lab.membership.add()
             with pytest.raises(UsageError, match="server1 cannot be seen out"):
                 await lab.membership.remove("server1")

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from kvlab.errors import PortTakenError, UsageError
-from kvlab.lab.ports import Reservation
+from kvlab.lab.ports import CHOICE, Reservation, candidates
 from tests.lab.lab_tools import refuses
 
 pytestmark = pytest.mark.live
@@ -25,6 +26,17 @@ def test_a_reserved_port_refuses_until_it_is_listened_on_and_again_after(
         with place.listen(), socket.create_connection((place.address, place.port)):
             pass
     assert refuses(place.address, place.port)
+    place.close()
+
+
+def test_a_port_of_nobodys_choice_is_none_that_the_kernel_gives_away(place: Reservation) -> None:
+    kernels = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    low, high = map(int, kernels)
+    drawn = list(candidates())
+    assert not [port for port in drawn if low <= port <= high]
+    assert place.port in CHOICE or not drawn
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", place.port))
     place.close()
 
 

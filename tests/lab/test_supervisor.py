@@ -44,7 +44,8 @@ def test_a_cluster_starts_answers_and_leaves_nothing(tmp_path: Path) -> None:
         assert await lab.close() == []
         assert all(is_gone(pid) for pid in pids)
         assert all(refuses(*place) for place in places)
-        assert sorted(os.listdir(tmp_path / ".kvlab" / "lab")) == ["events.jsonl", "nodes"]
+        left = sorted(os.listdir(tmp_path / ".kvlab" / "lab"))
+        assert left == ["cluster.json", "events.jsonl", "nodes"]
 
     asyncio.run(scene())
     kinds = [event["kind"] for event in events(tmp_path)]

@@ -120,7 +120,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
         "3: enginee is not a key here; did you mean engine?",
         "4: seed is -1; write a whole number from 0 to 9223372036854775807",
         "6: nodes.count is -3; write a whole number from 1 to 100",
-        "7: nodes.base_port is 80; write 0 (the kernel chooses) or a port from 1024 to 65535",
+        "7: nodes.base_port is 80; write 0 (any free one) or a port from 1024 to 65535",
         "8: replication.r is 3, more than n; write a whole number from 1 to 2",
         "9: ranges is 100; write a power of two from 16 to 4096, such as 256",
         "11: restart.policy is sometimes; write never, on-failure or always",

@@ -20,7 +20,7 @@ def problems_of(text: str) -> list[str]:
     return [problem.removeprefix("cluster.yaml:") for problem in caught.value.problems]
 
 
-def test_a_count_takes_ports_from_the_kernel():
+def test_a_count_takes_any_free_ports():
     assert nodes_of("nodes: 2") == (
         NodeSpec("server1", "127.0.0.1", 0),
         NodeSpec("server2", "127.0.0.1", 0),
@@ -36,7 +36,7 @@ def test_a_template_counts_names_and_ports_up():
     )
 
 
-def test_a_template_without_ports_takes_them_from_the_kernel():
+def test_a_template_without_ports_takes_any_free_ones():
     assert nodes_of("nodes: {count: 1, base_port: 0}") == (NodeSpec("server1"),)
 
 
@@ -90,8 +90,8 @@ def test_an_address_is_host_and_port():
         (
             "{count: 3, base_port: 65534}",
             (
-                "nodes.base_port is 65534, from which 3 ports must fit; write 0 (the kernel"
-                " chooses) or a port from 1024 to 65533"
+                "nodes.base_port is 65534, from which 3 ports must fit; write 0 (any free"
+                " one) or a port from 1024 to 65533"
             ),
         ),
         (
@@ -119,13 +119,13 @@ def test_an_address_is_host_and_port():
             "[{addr: 8081}]",
             (
                 "nodes[1].addr is 8081; write a host and a port, such as localhost:8081"
-                " (port 0: the kernel chooses)"
+                " (port 0: any free one)"
             ),
         ),
         (
             "[{addr: 'localhost:80'}]",
             (
-                "nodes[1].addr is localhost:80; write port 0 (the kernel chooses) or one from 1024"
+                "nodes[1].addr is localhost:80; write port 0 (any free one) or one from 1024"
                 " to 65535"
             ),
         ),
