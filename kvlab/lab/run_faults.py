@@ -204,7 +204,7 @@ class RunFaults:
         if kind == "bit-flip":
             return flip_bit(folder, self._rng.child(f"bit/{len(self.lines)}"))
         files = sum(one.is_file() for one in folder.rglob("*"))
-        self._lab.directory.clear_data(member.id)
+        clear_data(self._lab.directory, member.id)
         return f"{files} files removed"
 
     # -- undoing --------------------------------------------------------------------------------
