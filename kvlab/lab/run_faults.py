@@ -21,6 +21,7 @@ from kvlab.errors import InfraError, KvlabError, UsageError
 from kvlab.experiment import Plan
 from kvlab.experiment.limits import why_not_lose
 from kvlab.fault.fault import KILLS, LASTING, LINK_KINDS, Fault, loses_data
+from kvlab.lab.kept import clear_data
 from kvlab.lab.run_rest import why_restless
 from kvlab.lab.run_slow import Slowed
 from kvlab.live.damage import flip_bit
