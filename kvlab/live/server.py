@@ -76,6 +76,7 @@ class Server:
         self._listener = listener
         self._server: asyncio.Server | None = None
         self._flush_due = False
+        self._is_over = False  # the folder is given back: whatever comes yet has no effect
         self._tick_due = 0.0  # on the loop's clock
         self._refused_clients = 0
 
@@ -123,6 +124,7 @@ class Server:
             client.transport.close()
         self.peers.close()
         await asyncio.sleep(0)
+        self._is_over = True
         if self.keeping is not None:
             self.keeping.close()
 
@@ -134,6 +136,8 @@ class Server:
         return any(client.session.busy for client in self.clients)
 
     def _tick(self) -> None:
+        if self._is_over:
+            return
         now = self._loop.time()
         self.node.admin.loop_lag_us = max(0, round((now - self._tick_due) * 1e6))
         self._tick_due = now + TICK_US / 1e6
@@ -176,6 +180,8 @@ class Server:
 
     def _flush(self) -> None:
         self._flush_due = False
+        if self._is_over:
+            return
         node = self.node
         for peer, data in node.take_frames():
             self.peers.send(peer, data)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from kvlab.live.options import NodeOptions
+from kvlab.live.server import Server
 
 from .kills import run as run_kills
 from .node_process import Cluster, NodeProcess, nodes, until
@@ -198,3 +203,24 @@ def test_a_node_writes_snapshots_and_reads_them(cluster, tmp_path):
 
     assert "200 keys" in node.log
     assert node.ask(type="GET", key="k7")["value"] == value
+
+
+def test_what_happens_in_the_last_turn_of_a_node_that_ends_touches_its_folder_no_more(
+    tmp_path: Path,
+) -> None:
+    async def end() -> list[dict[str, object]]:
+        loop, troubles = asyncio.get_running_loop(), list[dict[str, object]]()
+        loop.set_exception_handler(lambda _loop, trouble: troubles.append(trouble))
+        options = NodeOptions(id="server1", data=str(tmp_path / "data"), sync="interval")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = Server(options, listener)
+            await server.start()
+            server.stopping.set()
+            await server.run()
+            server.node.state.table.put(0, b"k", 1, "v")  # as a frame of a peer that came late
+            server.touch()
+            server._tick()
+            await asyncio.sleep(0)
+        return troubles
+
+    assert asyncio.run(end()) == []
