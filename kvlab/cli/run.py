@@ -6,6 +6,7 @@ It parses, calls kvlab.lab.run and prints. The files of a run are kvlab.rundir's
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import signal
 import time
@@ -172,6 +173,9 @@ def _perform(
             outcome = run_fresh(
                 _ended_by_sigterm(Run(plan, files.state, journal, say, function).run())
             )
+    except KeyboardInterrupt:
+        out.progress(f"interrupted: nothing is left running; what was seen is in {files.path}")
+        raise
     finally:
         files.keep_logs()
     say("judging the history")
@@ -244,7 +248,13 @@ def _exit_code(judgement: Judgement, expect: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    return {"kvlab": __version__, "python": platform.python_version(), "world": "real"}
+    return {
+        "kvlab": __version__,
+        "python": platform.python_version(),
+        "world": "real",
+        "processors": str(os.cpu_count()),
+        "load": f"{os.getloadavg()[0]:.2f}",
+    }
 
 
 # -- what is there to run -----------------------------------------------------------------------

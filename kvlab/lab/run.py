@@ -105,9 +105,12 @@ class Run:
             names = ", ".join(self._lab.members)
             self._say(f"up: {names} answer and see each other")
             flusher = asyncio.create_task(self._flush())
+            guards = self.outcome.record.guards
             try:
+                guards["health before"] = await why_restless(self._lab)
                 await self._happen()
                 await self._end()
+                guards["health after"] = self._unsettled
             finally:
                 flusher.cancel()
                 await asyncio.gather(flusher, return_exceptions=True)
