@@ -21,9 +21,10 @@ from kvlab import __version__, units
 from kvlab.check.verdict import Verdict
 from kvlab.cli import out
 from kvlab.cli.options import Json
-from kvlab.cli.scenarios import about, read_scenario, shipped
+from kvlab.cli.scenarios import about, drawn, read_scenario, shipped
 from kvlab.errors import InvalidError, UnknownError, UsageError, VacuousError
 from kvlab.experiment import Judgement, Plan, is_as_expected, make_plan
+from kvlab.rng import fresh_seed
 from kvlab.rundir import Journal, RunDir, new_run
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def run(
     ns: Annotated[
         str, typer.Option("--ns", help="Another namespace: eventual or linear.", show_default=False)
     ] = "",
+    swarm: Annotated[
+        bool, typer.Option("--swarm", help="Draw cluster, load and faults from the seed.")
+    ] = False,
     nemesis: Annotated[
         Path | None,
         typer.Option("--nemesis", metavar="FILE", help="Python with: async def nemesis(run)."),
@@ -85,19 +89,25 @@ def run(
       kvlab run kill-minority
       kvlab run scenario.yaml --seed 7 --out out
       kvlab run everything-at-once --dry-run
+      kvlab run --swarm --seed 7
       kvlab run scenario.yaml --nemesis my.py
     """
     if list_all:
         _list(as_json=as_json)
         return
-    if scenario is None:
-        raise UsageError("name a scenario", hint="kvlab run kill-minority, or --list")
-    spec = _changed(read_scenario(scenario), seed, ns)
+    if (scenario is None) is not swarm:
+        raise UsageError("name a scenario", hint="kvlab run kill-minority, --list, or --swarm")
+    if swarm and ns:
+        raise UsageError("--swarm draws the namespace too", hint="leave --ns out")
+    if scenario is not None:
+        spec, what = _changed(read_scenario(scenario), seed, ns), scenario
+    else:
+        spec, what = drawn(fresh_seed() if seed is None else seed), "--swarm"
     plan = make_plan(spec)
+    repeat = f"kvlab run {what} --seed {spec.seed}" + (f" --ns {ns}" if ns else "")
     if dry_run:
-        _show_plan(plan, scenario, as_json=as_json)
+        _show_plan(plan, repeat, as_json=as_json)
         return
-    repeat = f"kvlab run {scenario} --seed {spec.seed}" + (f" --ns {ns}" if ns else "")
     repeat += f" --nemesis {nemesis}" if nemesis else ""
     _perform(plan, directory, repeat, nemesis, as_json=as_json)
 
@@ -260,7 +270,7 @@ def _environment() -> dict[str, str]:
 # -- what is there to run -----------------------------------------------------------------------
 
 
-def _show_plan(plan: Plan, scenario: str, *, as_json: bool) -> None:
+def _show_plan(plan: Plan, repeat: str, *, as_json: bool) -> None:
     if as_json:
         out.show_json({"schema": 1, **plan.to_builtins()})
         return
@@ -272,7 +282,7 @@ def _show_plan(plan: Plan, scenario: str, *, as_json: bool) -> None:
     out.say(
         f"{work} operations by {len(plan.operations)} clients; judged by {', '.join(plan.checks)}"
     )
-    out.next_step(f"kvlab run {scenario} --seed {plan.spec.seed}")
+    out.next_step(repeat)
 
 
 def _list(*, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import kvlab
@@ -32,6 +33,19 @@ def read_scenario(given: str) -> ScenarioSpec:
         raise InfraError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text: {error.reason}") from error
+
+
+def drawn(seed: int) -> ScenarioSpec:
+    """Return what the simulator's swarm draws of a seed, without what no real machine suffers."""
+    from kvlab.sim.draw import draw
+
+    spec = draw(seed)
+    faults = tuple(
+        replace(fault, kind="kill") if fault.kind == "power-cut" else fault
+        for fault in spec.faults
+        if fault.kind != "sync-fail"
+    )
+    return replace(spec, faults=faults)
 
 
 def about(path: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from kvlab.check.verdict import Verdict
 from kvlab.cli import main
-from kvlab.cli.scenarios import about, read_scenario, shipped
+from kvlab.cli.scenarios import about, drawn, read_scenario, shipped
 from kvlab.experiment import make_plan
 from kvlab.sim.run import run
 from kvlab.spec.scenario_file import parse_scenario, render_scenario
@@ -76,11 +76,20 @@ def test_a_plan_is_shown_in_order_of_time(capsys) -> None:
     assert "judged by reads, lost, fresh" in shown
 
 
+def test_what_is_drawn_holds_nothing_that_no_real_machine_suffers(capsys) -> None:
+    kinds = {fault.kind for seed in range(1, 60) for fault in drawn(seed).faults}
+    assert not kinds & {"power-cut", "sync-fail"}
+    assert {"kill", "disk-full", "partition", "skew"} <= kinds
+    assert main(["run", "--swarm", "--seed", "3", "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith("next: kvlab run --swarm --seed 3\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run"], "name a scenario"),
         (["run", "no-such"], "there is no scenario no-such"),
+        (["run", "kill-one", "--swarm"], "name a scenario"),
         (["run", "kill-one", "--ns", "strict"], "--ns is eventual or linear"),
         (["run", "contested-counters", "--ns", "eventual"], "need ns: linear"),
         (["run", "power-cut"], "kvlab sim --scenario"),
