@@ -106,5 +106,5 @@ def test_wrong_arguments_say_what_to_write(capsys, args, said: str) -> None:
 
 
 def test_a_missing_file_is_said(capsys) -> None:
-    assert main(["sim", "--scenario", "nowhere.yaml"]) == 5
-    assert "cannot read nowhere.yaml" in capsys.readouterr().err
+    assert main(["sim", "--scenario", "nowhere.yaml"]) == 2
+    assert "there is no scenario nowhere.yaml" in capsys.readouterr().err
