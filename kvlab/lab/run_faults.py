@@ -6,7 +6,7 @@ Invariants:
 
 1. A fault that is begun leaves one line, which says whether it could be done and what was seen of it.
 2. A node loses what it holds only while all others have theirs (`why_not_lose`).
-3. What this machine cannot really do is refused before anything starts (`why_not_real`).
+3. What this machine cannot really do is refused before anything starts (`check_real`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kvlab.errors import InfraError, KvlabError, UsageError
+from kvlab.errors import ClientError, InfraError, KvlabError, UsageError
 from kvlab.experiment import Plan
 from kvlab.experiment.limits import why_not_lose
 from kvlab.fault.fault import KILLS, LASTING, LINK_KINDS, Fault, loses_data
@@ -109,6 +109,8 @@ class RunFaults:
             try:
                 await self._do(fault, line)
             except KvlabError as error:  # such as a node that says no
+                if fault.kind in LINK_KINDS:
+                    raise  # the shim is gone: nothing can be proved any more
                 why = error.message
         if why:
             line["done"], line["why"] = False, why
@@ -235,12 +237,15 @@ class RunFaults:
         elif fault.kind == "skew":
             member.clock_us -= fault.by_us
         elif fault.kind == "disk-full" and member.pid is not None:
-            status = await self._lab.engine.status(
-                member.host, member.port, self._lab.ask_timeout_s
-            )
+            refusal = ""
+            with suppress(ClientError):  # it may be paused
+                status = await self._lab.engine.status(
+                    member.host, member.port, self._lab.ask_timeout_s
+                )
+                refusal = status.get("refusal") or ""
             _limit_files(member.pid, resource.RLIM_INFINITY)
-            line["evidence"][member.id] = status.get("refusal") or ""
-            line["bit"] = line["bit"] or bool(status.get("refusal"))
+            line["evidence"][member.id] = refusal
+            line["bit"] = line["bit"] or bool(refusal)
 
     async def _start(self, member: Member) -> None:
         """Begin a node's process; whether it gets ready (it may be cut off) shows in the end."""
@@ -276,5 +281,6 @@ class RunFaults:
 
 def _limit_files(pid: int, size_bytes: int) -> None:
     """Let no file of a process grow beyond a size: as a full disk does."""
-    _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, most))
+    with suppress(ProcessLookupError):  # it ended meanwhile, and its limit with it
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, most))
