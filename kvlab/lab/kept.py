@@ -5,7 +5,8 @@ in `resume`.
 
 Invariants:
 
-1. `cluster.json` is replaced whole and synced: after a power cut it is there, old or new.
+1. `cluster.json` is replaced whole, and synced once a node served: after a power cut it is there,
+   old or new.
 2. It names a node before the node's first process begins, and until its last one has ended: no data
    of a member is ever without its name.
 """
@@ -93,9 +94,11 @@ def write_kept(directory: StateDir, kept: Kept) -> None:
             os.fchmod(file.fileno(), PRIVATE_FILE_MODE)
             file.write(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            if kept.founded:
+                os.fsync(file.fileno())
         beside.replace(directory.kept)
-        sync_parents(directory.kept, FOLDERS_SYNCED)
+        if kept.founded:
+            sync_parents(directory.kept, FOLDERS_SYNCED)
     except OSError as error:
         raise InfraError(f"cannot write {directory.kept}: {error.strerror}") from error
 

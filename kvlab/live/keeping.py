@@ -33,7 +33,7 @@ from kvlab.storage.recovery import Recovery, recover
 
 INTERVAL_US = 100_000  # from one sync to the next with `--sync interval`
 HELD_BYTES_MAX = 64 * 1024 * 1024  # of replies and frames that wait for the disk
-PARENTS_SYNCED = 3  # above a new folder; the laboratory makes so many itself
+PARENTS_SYNCED = 2  # above a new folder; the laboratory makes so many for each node
 _LOCK_NAME = "lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
