@@ -18,13 +18,14 @@ from typing import Any, Final
 import msgspec
 
 from kvlab.errors import InfraError, KvlabError, NotRunningError, UsageError
-from kvlab.lab.control import ControlClient, Progress, from_fault, line_decoder
+from kvlab.lab.control import CONNECT_TIMEOUT_S, ControlClient, Progress, from_fault, line_decoder
 from kvlab.lab.host import ENV_STATE, LOG_FLAGS, PYTHON, python_env
 from kvlab.lab.kept import clear_all, written_us
 from kvlab.lab.state import (
     Lock,
     Running,
     StateDir,
+    connect_control,
     find_cluster,
     lock_owner,
     read_running,
@@ -109,10 +110,13 @@ def _read_spec(path: Path) -> ClusterSpec:
 
 
 def _running(path: Path) -> Running | None:
+    """Return the daemon that answers; one that is about to end has the lock yet, and no more to say."""
     try:
-        return find_cluster(path)
+        running = find_cluster(path)
+        connect_control(Path(running.control), CONNECT_TIMEOUT_S).close()
     except NotRunningError:
         return None
+    return running
 
 
 def _take_lock(path: Path, spec: ClusterSpec, directory: StateDir) -> Lock | Running:
