@@ -1,8 +1,8 @@
 """Addresses of nodes: kept for a node while it is down, and listened on before the node lives.
 
-It knows nothing of nodes; it hands out sockets. A port of nobody's choice is drawn from where the
-kernel draws none: it must be free again when a cluster comes back, and a port that the kernel gives
-away may by then be the near end of anybody's connection.
+It knows nothing of nodes; it hands out sockets. A port of nobody's choice is one of the kernel's. One
+that must be free again when a cluster comes back is drawn from where the kernel draws none: what the
+kernel gives away may by then be the near end of anybody's connection.
 
 Invariants:
 1. A port is never chosen and then passed on as a number: the socket that was bound is kept, so no
@@ -26,8 +26,8 @@ from kvlab.errors import InfraError, PortTakenError, UsageError
 from kvlab.lab import procs
 from kvlab.rng import Rng, fresh_seed
 
-CHOICE: Final = range(20_000, 30_000)
-"""Ports are drawn from here, as far as the kernel leaves it alone."""
+CHOICE: Final = range(10_000, 32_768)
+"""Ports that last are drawn from here, as far as the kernel leaves it alone."""
 TRIES_MAX: Final = 64
 _KERNELS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -39,8 +39,10 @@ NOBODY = "a socket that does not listen; connections of a server that ended are 
 class Reservation:
     """A bound socket that never listens, and so keeps `port` on `address` for one node."""
 
-    def __init__(self, host: str, port: int, node: str = "", hint: str = "") -> None:
-        """Bind `host:port` (0: any that is free).
+    def __init__(
+        self, host: str, port: int, node: str = "", *, hint: str = "", lasts: bool = False
+    ) -> None:
+        """Bind `host:port` (0: any that is free; with `lasts`, one that will likely be so again).
 
         Raises PortTakenError with `hint`, or UsageError for a host that is no address of this machine.
         """
@@ -48,7 +50,9 @@ class Reservation:
         self._hint = hint
         self._family, self.address = _resolve(host)
         self._closed = False
-        self._keeper: socket.socket | None = self._bound(port) if port else self._any()
+        self._keeper: socket.socket | None = (
+            self._lasting() if lasts and not port else self._bound(port)
+        )
         self.port: int = self._keeper.getsockname()[1]
 
     def listen(self) -> socket.socket:
@@ -81,7 +85,7 @@ class Reservation:
         self._closed = True
         self.let_go()
 
-    def _any(self) -> socket.socket:
+    def _lasting(self) -> socket.socket:
         for port in candidates():
             sock = socket.socket(self._family, socket.SOCK_STREAM)
             try:

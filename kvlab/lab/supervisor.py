@@ -69,7 +69,8 @@ class Lab:
         laboratories, which saves the start of a warm parent each time; it is then not closed here.
         `folder` is where commands and files of the spec are looked for, by default the current one.
         With `fresh`, data that is in `directory` is removed; else the cluster goes on with it, if it
-        fits the spec, and `file` is the name of the file that the spec comes from.
+        fits the spec. `file` is the name of the file that the spec comes from: such a cluster comes
+        back some time, and its ports are chosen for that.
         """
         self.spec = spec
         self.fresh = fresh
@@ -244,12 +245,13 @@ class Lab:
 
     async def open(self, member: Member, hint: str = "") -> None:
         """Reserve the node's port and put its shim in front. Raises PortTakenError with `hint`."""
-        spec = member.spec
-        member.reservation = Reservation(spec.host, spec.port, spec.id, hint)
+        spec, lasts = member.spec, bool(self.file)
+        member.reservation = Reservation(spec.host, spec.port, spec.id, hint=hint, lasts=lasts)
         member.advertise = member.address
         if self._shims is not None:
             # The shim listens beside the reservation, as nodes do.
-            member.shim = Reservation(LOOPBACK, member.shim_port, f"{spec.id} (its shim)", hint)
+            name = f"{spec.id} (its shim)"
+            member.shim = Reservation(LOOPBACK, member.shim_port, name, hint=hint, lasts=lasts)
             host, port = await self._shims.add(
                 member.id, (member.host, member.port), port=member.shim.port
             )

@@ -30,6 +30,7 @@ from tests.lab.lab_tools import ENGINE, FAST, spec_text
 pytestmark = pytest.mark.live
 
 KEYS = {f"key{number}": f"value{number}" for number in range(12)}
+FILE = "cluster.yaml"
 SPEC = "name: real\nnodes: {}\nready: {{timeout: 20s}}\nrestart: {{backoff: [10ms, 100ms]}}\n"
 
 
@@ -109,11 +110,11 @@ def resumed(tmp_path: Path, break_it: Callable[[Path], None], more: str) -> list
     said: list[str] = []
 
     async def scene() -> None:
-        async with Lab(spec, tmp_path / "state") as lab:
+        async with Lab(spec, tmp_path / "state", file=FILE) as lab:
             places = [f"{host}:{port}" for host, port in lab.addresses.values()]
             await asyncio.to_thread(write, places)
         break_it(tmp_path / "state" / "nodes")
-        lab = Lab(spec, tmp_path / "state", fresh=False)
+        lab = Lab(spec, tmp_path / "state", file=FILE, fresh=False)
         await lab.start(lambda one: said.append(one["text"]))
         try:
             await asyncio.to_thread(assert_there, await lab.status())
@@ -154,11 +155,11 @@ def test_who_was_leaving_goes_on_with_that(tmp_path: Path) -> None:
     spec = parse_cluster(SPEC.format(4))
 
     async def scene() -> None:
-        async with Lab(spec, tmp_path / "state") as lab:
+        async with Lab(spec, tmp_path / "state", file=FILE) as lab:
             places = [f"{host}:{port}" for host, port in lab.addresses.values()]
             await asyncio.to_thread(write, places)
             await lab.membership.remove("server2", wait=False)
-        async with Lab(spec, tmp_path / "state", fresh=False) as lab:
+        async with Lab(spec, tmp_path / "state", file=FILE, fresh=False) as lab:
             async with asyncio.timeout(20):
                 while "server2" in lab.members:  # noqa: ASYNC110 - no event tells of it
                     await asyncio.sleep(0.02)
@@ -174,14 +175,14 @@ def test_who_was_leaving_goes_on_with_that(tmp_path: Path) -> None:
 
 def test_memory_begins_empty_and_leaves_what_is_there(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with Lab(parse_cluster(SPEC.format(1)), tmp_path / "state") as lab:
+        async with Lab(parse_cluster(SPEC.format(1)), tmp_path / "state", file=FILE) as lab:
             place = lab.addresses["server1"]
             assert await lab.engine.is_empty(*place)
             await ask(*place, {"type": "SET", "key": "k", "value": "v", "ns": "linear"})
             assert not await lab.engine.is_empty(*place)
         before = written_us(lab.directory)
         memory = parse_cluster(SPEC.format(1) + "storage: {sync: memory}\n")
-        lab, said = Lab(memory, tmp_path / "state", fresh=False), []
+        lab, said = Lab(memory, tmp_path / "state", file=FILE, fresh=False), []
         await lab.start(lambda one: said.append(one["text"]))
         status = await lab.status()
         await lab.close()
@@ -282,7 +283,7 @@ def test_servers_by_others_find_their_folder_and_their_port_again(tmp_path: Path
 
     async def scene(*, fresh: bool) -> dict[str, tuple[str, int]]:
         async with Lab(
-            parse_cluster(text), tmp_path / "state", folder=tmp_path, fresh=fresh
+            parse_cluster(text), tmp_path / "state", folder=tmp_path, file=FILE, fresh=fresh
         ) as lab:
             return lab.addresses
 

@@ -29,7 +29,8 @@ def test_a_reserved_port_refuses_until_it_is_listened_on_and_again_after(
     place.close()
 
 
-def test_a_port_of_nobodys_choice_is_none_that_the_kernel_gives_away(place: Reservation) -> None:
+def test_a_port_that_lasts_is_none_that_the_kernel_gives_away() -> None:
+    place = Reservation("127.0.0.1", 0, "server1", lasts=True)
     kernels = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     low, high = map(int, kernels)
     drawn = list(candidates())
