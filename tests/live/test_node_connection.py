@@ -18,7 +18,7 @@ from kvlab.live.server import Server
 
 pytestmark = pytest.mark.live
 
-SECONDS_MAX = 10.0
+SECONDS_MAX = 60  # of one scene, on a machine that does much else
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -30,14 +31,18 @@ class Scripted:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
-                while heard := connection.recv(4096):
-                    self.heard.append(heard)
-                    answer = next(self._answers, None)
-                    if answer is None:
-                        break
-                    for at in range(0, len(answer), 7):
-                        connection.sendall(answer[at : at + 7])
+            # A client that was told rubbish hangs up while more of it is on its way.
+            with connection, contextlib.suppress(ConnectionError):
+                self._talk(connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        while heard := connection.recv(4096):
+            self.heard.append(heard)
+            answer = next(self._answers, None)
+            if answer is None:
+                break
+            for at in range(0, len(answer), 7):
+                connection.sendall(answer[at : at + 7])
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvlab.spec import (
@@ -122,11 +122,17 @@ specs = st.builds(
 )
 
 
+# A spec has so many parts that a busy machine draws them slowly.
+patient = settings(suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
 @given(specs)
 def test_a_resolved_spec_reads_back_to_itself(spec):
     assert parse_cluster(spec.to_yaml()) == spec
 
 
+@patient
 @given(specs)
 def test_a_resolved_spec_goes_through_json(spec):
     assert parse_cluster(json.dumps(spec.to_builtins())) == spec
