@@ -156,8 +156,9 @@ class _Link:
 
     def is_open(self) -> bool:
         """Say whether the server has neither closed the connection nor spoken without being asked."""
+        self.socket.settimeout(0)  # else Python waits for what may come, whatever the flags say
         try:
-            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self.socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:

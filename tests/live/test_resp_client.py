@@ -19,6 +19,7 @@ class Scripted:
 
     def __init__(self, *answers: bytes | None) -> None:
         self.heard: list[bytes] = []
+        self.connections = 0
         self._answers = iter(answers)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = self._listener.getsockname()
@@ -31,6 +32,7 @@ class Scripted:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             # A client that was told rubbish hangs up while more of it is on its way.
             with connection, contextlib.suppress(ConnectionError):
                 self._talk(connection)
@@ -78,6 +80,7 @@ def test_each_request_is_one_command() -> None:
     assert server.heard[0] == b"*3\r\n$3\r\nSET\r\n$4\r\ncity\r\n$3\r\nK\xc3\xb6\r\n"
     assert server.heard[3] == b"*2\r\n$3\r\nDEL\r\n$4\r\ncity\r\n"
     assert len(server.heard) == 6
+    assert server.connections == 1
 
 
 def test_a_long_value_comes_whole() -> None:
