@@ -65,8 +65,13 @@ def start_daemon(
                 f"{found.name} runs, and cannot begin anew",
                 hint="kvlab down, then kvlab up --fresh",
             )
-        with ControlClient(found) as client:
-            return client.call("status") | {"already": True}
+        try:
+            with ControlClient(found) as client:
+                return client.call("status") | {"already": True}
+        except NotRunningError:  # it was about to end: its lock is free in a moment
+            found = _take_lock(path, spec, directory)
+            if isinstance(found, Running):  # and somebody else was quicker
+                raise
     _clear_stale(directory)
     more = ["--engine", engine or spec.engine.name, *(["--fresh"] if fresh else [])]
     result = _launch(path, directory, found, more, on_progress)
