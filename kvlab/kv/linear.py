@@ -54,11 +54,6 @@ class Linear:
         self._count = 0
         self._touches: set[bytes] = set()
 
-    @property
-    def under_way(self) -> int:
-        """How many operations have not ended."""
-        return self._count
-
     def submit(self, operation: Operation) -> None:
         """Begin an operation of a client of this node."""
         if self._count >= OPERATIONS_MAX:

@@ -8,6 +8,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from kvlab.kv.resp_answer import RespBatch, failure
+from kvlab.kv.resp_linear import NOT_AN_INTEGER
 from kvlab.kv.scan import PLACE_BITS
 from kvlab.wire.resp_encode import array, bulk, error
 
@@ -19,7 +20,6 @@ COUNT_MAX = 10_000
 PATTERN_BYTES_MAX = 1024
 _DIGITS_MAX = 20
 _SYNTAX = error("ERR syntax error")
-_NOT_AN_INTEGER = error("ERR value is not an integer or out of range")
 
 
 def scan(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
@@ -37,7 +37,7 @@ def scan(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -
             case b"COUNT":
                 number = _number(value)
                 if not number:
-                    return _NOT_AN_INTEGER if number is None else _SYNTAX
+                    return NOT_AN_INTEGER if number is None else _SYNTAX
                 count = min(number, COUNT_MAX)
             case b"MATCH":
                 if len(value) > PATTERN_BYTES_MAX:
