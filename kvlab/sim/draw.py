@@ -39,6 +39,7 @@ CONTESTED_SHARE = 0.4  # of those press on that namespace
 ATOMIC_SHARE = 0.15  # of the others ask at the level `atomic` alone
 KEPT_SHARE = 0.8  # of those whose nodes would keep their data in memory alone keep it on disk
 LINEAR_VALUE_BYTES_MAX = 1000
+LINEAR_FAULT_PART = 4  # a fault lasts at most this part of such a run
 PRESSED_SHARE = 0.3  # of seeds press on one thing
 _PRESSED = (
     *(dense, dying, falling, lossy, moving, parted, rotting, skewed, split, strangers),
@@ -75,7 +76,8 @@ def _in_linear(spec: ScenarioSpec, rng: Rng) -> ScenarioSpec:
     """Return the scenario with clients that ask in the linear namespace.
 
     A memory that is lost is a vote that is lost: mostly nodes keep their data, so that much can be
-    promised.
+    promised. No fault lasts long: a key without a majority serves nobody, and a run in which next to
+    nothing succeeded would prove nothing.
     """
     get, put, delete, cas, incr, append = rng.choice(_LINEAR_MIXES)
     workload = replace(
@@ -89,7 +91,10 @@ def _in_linear(spec: ScenarioSpec, rng: Rng) -> ScenarioSpec:
         value_bytes=min(spec.workload.value_bytes, LINEAR_VALUE_BYTES_MAX),
     )
     sync = "always" if spec.sync == "memory" and rng.random() < KEPT_SHARE else spec.sync
-    return replace(spec, name=f"{spec.name}-linear", ns="linear", sync=sync, workload=workload)
+    longest_us = spec.time_us // LINEAR_FAULT_PART
+    faults = tuple(replace(one, for_us=min(one.for_us, longest_us)) for one in spec.faults)
+    spec = replace(spec, name=f"{spec.name}-linear", ns="linear", sync=sync, workload=workload)
+    return replace(spec, faults=faults)
 
 
 def _blend(seed: int, rng: Rng, nodes: int) -> ScenarioSpec:
