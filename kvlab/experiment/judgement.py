@@ -104,11 +104,11 @@ def _what_did_not_bite(plan: Plan, record: Record) -> str:
 def with_weak_acknowledgements(plan: Plan, events: Iterable[Event]) -> list[Event]:
     """Return the events as the promise of durability reads them.
 
-    Where memory is lost or ranges move, a write that fewer than a quorum of copies acknowledged may go
-    with a copy: the reply said so (`degraded`). Such an acknowledgement becomes `info`.
+    Where memory is lost, a write that fewer than a quorum of copies acknowledged may go with a copy:
+    the reply said so (`degraded`). Such an acknowledgement becomes `info`.
     """
     given = list(events)
-    if not plan.moves:
+    if not plan.loses_data:
         return given
     all_weak = plan.spec.w * 2 <= plan.spec.copies and plan.spec.copies > 1
     return [_weakened(one) if _is_weak(one, all_weak=all_weak) else one for one in given]

@@ -72,8 +72,8 @@ class Plan:
         """Return the checks of the history whose guarantee the store gives in this setting.
 
         `reads` and `lost` always; `fresh` where read and write quorums meet; `linear` where one
-        copy serves each key and stays where it is, and in the linear namespace or at the level
-        `atomic` as long as no two copies of a key are lost.
+        copy serves each key, stays where it is and is never out of reach (others would stand in), and
+        in the linear namespace or at the level `atomic` as long as no two copies of a key are lost.
         """
         spec = self.spec
         if spec.ns == "linear":
@@ -81,7 +81,8 @@ class Plan:
         found = ["reads", "lost"]
         if spec.r + spec.w > spec.copies:
             found.append("fresh")
-        alone = spec.copies == 1 and not self.moves
+        in_reach = spec.nodes == 1 or all(fault.kind == "skew" for fault in self.faults)
+        alone = spec.copies == 1 and not self.moves and in_reach
         atomic = spec.workload.level == "atomic" and not spec.operations
         if alone or (atomic and self._lives_lost <= (spec.copies > 2)):
             found.append("linear")

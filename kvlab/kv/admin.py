@@ -101,6 +101,7 @@ class Admin:
             "ranges": held,
             "moving": self.transfers.moving + len(self.transfers.ready),
             "giving": self.transfers.giving,
+            "hints": self.transfers.handoff.record_count,
             "comparing": self.transfers.comparing,
             "counters": dict(state.counters)
             | {"requests": state.requests, "skewed_clocks": state.clock.refused},

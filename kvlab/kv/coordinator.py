@@ -249,13 +249,14 @@ class Coordinator:
             return
         route = state.routes[slot_of(raw) >> state.shift]
         need = _need(request, len(route.replicas))
+        if need:
+            route = route.owners
         if not self._is_open(batch, route, raw, key, need or 1, writes=request.type != "GET"):
             return
         if need or request.timeout_ms:
-            strict = need or max(route.r, route.w)
+            wanted, until_us = need or max(route.r, route.w), now_us + timeout_us
             atomic = request.level == ATOMIC
-            until_us = now_us + timeout_us
-            group = self.quorum.explicit(route, strict, until_us, timeout_us, atomic=atomic)
+            group = self.quorum.explicit(route, wanted, until_us, strict=need > 0, atomic=atomic)
         else:
             group = self.quorum.group(route, now_us + timeout_us)
         if request.meta:

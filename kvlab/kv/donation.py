@@ -89,7 +89,7 @@ class Donations:
             donation.ns, donation.position = LINEAR, 0
         keys = donation.keys[donation.position : donation.position + CHUNK_RECORDS]
         full = donation.mode == "full"
-        records, count = _records(self.state, donation.ns, donation.index, keys, full=full)
+        records, count = chunk_of(self.state, donation.ns, donation.index, keys, full=full)
         donation.position += count
         more = donation.position < len(donation.keys) or bool(donation.following)
         if not more:
@@ -98,7 +98,7 @@ class Donations:
 
     def on_fetch(self, link: Link, one: int, index: int, ns: int, keys: list[bytes]) -> None:
         """Send the records of these keys, as many as one chunk holds."""
-        records, count = _records(self.state, ns, index, keys[:CHUNK_RECORDS], full=True)
+        records, count = chunk_of(self.state, ns, index, keys[:CHUNK_RECORDS], full=True)
         link.controls.append(["records", one, ns, records, count])
 
 
@@ -110,7 +110,7 @@ def version_of(state: State, ns: int, index: int, key: bytes) -> int:
     return record[0] if record is not None else 0
 
 
-def _records(
+def chunk_of(
     state: State, ns: int, index: int, keys: list[bytes], *, full: bool
 ) -> tuple[list[Any], int]:
     """Return what a chunk holds of these keys, flat, and how many of them it is about."""

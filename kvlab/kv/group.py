@@ -27,6 +27,8 @@ class Route:
     """Who holds a set of ranges, and who of them can be reached now.
 
     `replicas` answer; while the range moves, `coming` (its next replicas) must agree as well.
+    `stand_ins` are others who take the places of those that cannot be reached (sloppy quorum, as in
+    Dynamo: DeCandia and others, 2007); `owners` is the same route without them, for explicit levels.
     """
 
     __slots__ = (
@@ -36,10 +38,12 @@ class Route:
         "group",
         "links",
         "local",
+        "owners",
         "r",
         "reachable",
         "replicas",
         "solo",
+        "stand_ins",
         "w",
     )
 
@@ -52,14 +56,18 @@ class Route:
         up: dict[str, Link],
         r: int,
         w: int,
+        stand_ins: tuple[str, ...] = (),
     ) -> None:
         self.replicas = replicas
         self.coming = coming
-        everyone = dict.fromkeys(replicas + (coming or ()))
+        self.stand_ins = stand_ins
+        self.owners = self  # replaced where there are stand-ins
+        everyone = dict.fromkeys(replicas + (coming or ()) + stand_ins)
         self.local = me in everyone
         self.links = [up[peer] for peer in everyone if peer in up]
         self.reachable = sum(1 for peer in replicas if peer == me or peer in up)
         self.degraded = self.reachable < min(max(r, w), len(replicas))
+        self.reachable += len(stand_ins)
         self.r = min(r, self.reachable)
         self.w = min(w, self.reachable)
         self.coming_reachable = 0
@@ -67,6 +75,7 @@ class Route:
             self.coming_reachable = sum(1 for peer in coming if peer == me or peer in up)
             # What only those have who are about to go would go with them.
             self.degraded |= self.coming_reachable < min(max(r, w), len(coming))
+            self.coming_reachable += len(stand_ins)
             self.reachable = min(self.reachable, self.coming_reachable)
         # Nobody else to ask: the whole operation is a look into the own table.
         self.solo = self.local and coming is None and replicas == (me,)
@@ -103,6 +112,7 @@ class Group:
         "strict",
         "then",
         "tries",
+        "vouched",
         "waiting",
     )
 
@@ -119,12 +129,15 @@ class Group:
         self.then: dict[int, Any] = {}  # what atomic writes write when their first round has ended
         self.reads = False  # its writes give back what a read has met: they change nothing
         self.deadline_us = deadline_us
-        self.acks = 1 if me in route.replicas else 0
+        self.acks = 1 if me in route.replicas or me in route.stand_ins else 0
         coming = route.coming
         self.need_coming = 0
         if coming is not None:
             self.need_coming = min(need, len(coming) if strict else route.coming_reachable)
-        self.acks_coming = 1 if coming is not None and me in coming else 0
+        self.vouched = route.owners.local  # somebody answered whose range it is
+        self.acks_coming = 0
+        if coming is not None and (me in coming or me in route.stand_ins):
+            self.acks_coming = 1
         self.answers = 1 if route.local else 0  # everybody's who counts as having answered
         self.waiting = 0
         self.lost = False  # somebody was asked and went without an answer
@@ -151,13 +164,16 @@ class Group:
         """Count one replica's acknowledgement; True if it completes the quorum."""
         self.waiting -= 1
         self.answers += 1
-        coming = self.route.coming
-        if coming is None:
+        route = self.route
+        if not self.vouched:
+            self.vouched = peer not in route.stand_ins
+        if route.coming is None:
             self.acks += 1
         else:
-            if peer in self.route.replicas:
+            stands_in = peer in route.stand_ins
+            if stands_in or peer in route.replicas:
                 self.acks += 1
-            if peer in coming:
+            if stands_in or peer in route.coming:
                 self.acks_coming += 1
         return not self.done and self.enough
 
@@ -211,6 +227,20 @@ class Group:
             if version > self.ops[3 * number + 1]:
                 batch, index = self.owners[number]
                 batch.answer(index, self.ops[3 * number].decode(), value)
+
+    def disown(self) -> None:
+        """Make errors of what stand-ins alone have answered and know nothing of.
+
+        They cannot say that there is no such key. To write they need know nothing.
+        """
+        error = "no replica of the key can be reached, and those who stand in know nothing of it"
+        for number, (batch, index) in enumerate(self.owners):
+            key, version, value = self.ops[3 * number : 3 * number + 3]
+            is_found = version or (self.found and number in self.found)
+            if value is True:
+                is_found = (self.missing or {}).get(number, 0) < self.answers
+            if not is_found and (value is True or value is False):
+                batch.fail(index, key.decode(), "UNAVAILABLE", error)
 
     def tell_metas(self) -> None:
         """Tell versions and acknowledgements in the replies that are to have them."""

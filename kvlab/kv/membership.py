@@ -332,7 +332,7 @@ class Membership:
         state = self.state
         self.spread()
         self.agreement.tick(now_us)
-        if state.left:
+        if state.left or self.is_replaced:
             return
         if not self.is_member:
             if state.settings.initial and not self._returning:

@@ -20,6 +20,7 @@ _GAUGES = {  # field of STATUS -> what it is
     "epoch": "The epoch of the cluster map by which the node serves.",
     "keys": "Records held, deleted ones that are still remembered left out.",
     "bytes": "Bytes of keys and values held.",
+    "hints": "Records held for others: in their place, or of ranges that moved away.",
     "connections": "Connections of clients.",
 }
 _RANGES = {
@@ -31,6 +32,8 @@ _RANGES = {
 COUNTERS = {
     "requests": "Requests of clients.",
     "degraded": "Operations answered by fewer replicas than wanted.",
+    "hinted": "Operations in which others stood in for replicas that could not be reached.",
+    "handed_over": "Records given to those whose they are.",
     "quorum_failures": "Groups of operations that did not get their quorum.",
     "fence_refusals": "Groups refused because they were routed by an old map.",
     "reissued_writes": "Writes that met a newer version and were written again above it.",

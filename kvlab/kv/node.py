@@ -45,6 +45,7 @@ from kvlab.wire.peer import HELLO, FrameError, Hello, parse_turn, records_of
 TICK_US = 100_000
 HEARTBEAT_TICKS = 3  # a peer hears from us at least so often
 EXPIRIES_MAX = 1000  # values that are let go of per tick; others read as absent until they are
+HANDING_TICKS_MAX = 300  # a life that was replaced waits so long for others to take what it has
 SILENCE_TICKS = 15  # a peer that was not heard for so long is taken for gone
 
 
@@ -69,6 +70,7 @@ class Node:
         self.receive = self.coordinator.receive
         self.receive_plain = self.coordinator.receive_plain
         self.serve_alone = self.coordinator.alone.serve
+        self._handing_ticks = 0
         self._set_time(now_us)
         if saved is not None:
             self._restore(saved, now_us)
@@ -138,6 +140,12 @@ class Node:
         if known is not None and known.up and hello.boot != known.boot:
             return "running", twin.format(self.state.address_of(hello.node))
         return "", ""
+
+    @property
+    def refused(self) -> str:
+        """Why this process is to end, or "": a life that was replaced gives first what it holds."""
+        waits = self.membership.is_replaced and self._handing_ticks < HANDING_TICKS_MAX
+        return "" if waits and self.transfers.giving else self.membership.refused
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -222,10 +230,12 @@ class Node:
         self.membership.tick(now_us)
         self.transfers.advance()
         self.transfers.drop_moved()
+        self.transfers.handoff.tick()
         self.exchange.tick()
         ready = self.transfers.ready
         if ready:
             self.membership.report_ready(ready)
+        self._handing_ticks = self._handing_ticks + 1 if self.membership.is_replaced else 0
         for link in self.state.up.values():
             link.misses = 0 if link.heard else link.misses + 1
             link.heard = False
@@ -319,6 +329,10 @@ class Node:
                 transfers.on_records(link, one, ns, records, number, now_us)
             case ["wait", int(one)]:
                 transfers.on_wait(one)
+            case ["offer", int(one), int(index), list(versions)] if 0 <= index < count:
+                transfers.handoff.on_offer(link, one, index, versions)
+            case ["want", int(one), list(keys)]:
+                transfers.handoff.on_want(link, one, keys)
             case ["scan", int(one), (0 | 1) as ns, int(index), int(after)]:
                 self.scans.on_scan(link, one, ns, index, after)
             case ["scanned", int(one), list(keys), int(following)]:

@@ -44,7 +44,7 @@ class Quorum:
         self.finished: list[Batch] = []  # drained by the shell
         self.open: dict[int, Group] = {}  # sealed, and not yet answered by everybody asked
         self._turn: list[Group] = []  # being filled
-        self._explicit: dict[tuple[int, int, int, bool], Group] = {}  # explicit levels of this turn
+        self._explicit: dict[tuple[int, int, int, bool, bool], Group] = {}  # of this turn
         self._retry: list[Group] = []  # refused by a replica whose map is newer than ours
         self._gid = 0
         self.now_us = 0  # of the last frame or tick: never ahead of time
@@ -75,13 +75,19 @@ class Quorum:
         return group
 
     def explicit(
-        self, route: Route, need: int, deadline_us: int, timeout_us: int, *, atomic: bool = False
+        self,
+        route: Route,
+        need: int,
+        deadline_us: int,
+        *,
+        strict: bool = True,
+        atomic: bool = False,
     ) -> Group:
-        """Return the open group of this turn for an explicit level or time-out."""
-        key = (id(route), need, timeout_us, atomic)
+        """Return the open group of this turn for an explicit level (`strict`) or time-out."""
+        key = (id(route), need, deadline_us // 1000, strict, atomic)
         group = self._explicit.get(key)
         if group is None:
-            group = self._explicit[key] = self._new(route, need, deadline_us, strict=True)
+            group = self._explicit[key] = self._new(route, need, deadline_us, strict=strict)
             if atomic:
                 group.insist()
         return group
@@ -89,6 +95,7 @@ class Quorum:
     def _new(self, route: Route, need: int, deadline_us: int, *, strict: bool) -> Group:
         self._gid += 1
         me = self.state.settings.id
+        route = route.owners if strict else route
         group = Group(self._gid, route, need=need, strict=strict, me=me, deadline_us=deadline_us)
         self._turn.append(group)
         return group
@@ -260,14 +267,18 @@ class Quorum:
             group.answer_found()
         if group.missing is not None:
             self._take_missing(group)
+        if not group.vouched:
+            group.disown()
         if group.overtaken is not None and not group.reissue:
             self._reissue(group)
         if group.atomic and not group.reissue:
             second_rounds(self, group)
         if group.degraded:
             self.state.counters["degraded"] += len(group.owners)
+            self.state.counters["hinted"] += len(group.owners) * bool(group.route.stand_ins)
             for number, (batch, index) in enumerate(group.owners):
-                batch.full(index, group.ops[3 * number].decode()).degraded = True
+                told = batch.full(index, group.ops[3 * number].decode())
+                told.degraded = told.code in ("", "NOT_FOUND")
         if group.metas is not None:
             group.tell_metas()
         finished = self.finished
@@ -310,8 +321,7 @@ class Quorum:
         for number, version in group.overtaken.items():
             self.state.counters["reissued_writes"] += 1
             value = group.ops[3 * number + 2]
-            if value is DELETE:  # it met a live value, so there was something to delete
-                value = None
+            value = None if value is DELETE else value  # which has met a live value
             again = self.write_again(group, number, clock.above(version, now_us), value)
             if again is not None:
                 again.reissue = True
@@ -377,8 +387,7 @@ class Quorum:
             if group.reissue:  # a second round stays one, or what was replaced could come back
                 again = self._second(group, route, group.deadline_us)
             elif group.strict:
-                need, until_us = group.need, group.deadline_us
-                again = self.explicit(route, need, until_us, 0, atomic=group.atomic)
+                again = self.explicit(route, group.need, group.deadline_us, atomic=group.atomic)
             else:
                 again = self.group(route, group.deadline_us)
             again.tries = group.tries + (1 if group.nacked else 0)

@@ -19,7 +19,7 @@ def repair(state: State, group: Group) -> None:
         record = table.get(index, key)
         if group.found and number in group.found and group.found[number][0] == best:
             newest, value = group.found[number]
-            if group.route.local and not state.refusal:
+            if group.route.owners.local and not state.refusal:
                 table.put(index, key, best, value)
         elif record is not None and record[0] >= best:
             newest, value = record[0], record[1]

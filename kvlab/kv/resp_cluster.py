@@ -108,7 +108,7 @@ def _nodes(state: State, current: ClusterMap) -> str:
 
 
 def _info(state: State, current: ClusterMap) -> str:
-    served = sum(route.reachable > 0 for route in state.routes)
+    served = sum(route.owners.reachable > 0 for route in state.routes)
     slots_each = SLOT_COUNT // current.range_count
     told = {
         "cluster_enabled": 1,

@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -183,18 +184,41 @@ class State:
         if self._sets_of is not self.map:
             self._sets_of, self._sets = self.map, _sets(self.map)
         shared: dict[Places, Route] = {}
-        settings = self.settings
         routes = []
         for key in self._sets:
             route = shared.get(key)
             if route is None:
-                route = shared[key] = Route(
-                    key[0], key[1], me=settings.id, up=up, r=settings.r, w=settings.w
-                )
+                route = shared[key] = self._route(key)
             routes.append(route)
         self.routes = routes
         self.is_open = not self.ending
         self.solo = self.is_open and not self.refusal and all(one.solo for one in shared.values())
+
+    def _route(self, places: Places) -> Route:
+        """Return the route to a set of replicas; others stand in where too few can be reached."""
+        settings, up = self.settings, self.current_up
+        options: dict[str, Any] = {"me": settings.id, "up": up, "r": settings.r, "w": settings.w}
+        owners = Route(*places, **options)
+        if not owners.degraded:
+            return owners
+        stand_ins = self._stand_ins(places, {*up, settings.id})
+        route = Route(*places, stand_ins=stand_ins, **options)
+        route.owners = owners
+        return route
+
+    def _stand_ins(self, places: Places, reach: set[str]) -> tuple[str, ...]:
+        """Return who takes the places of the replicas that are away: the same wherever it is asked.
+
+        Each set of replicas begins at another member, so that the load is spread.
+        """
+        assert self.map is not None
+        taken = {*places[0], *(places[1] or ())}
+        free = [one.id for one in self.map.members if one.id in reach and not one.leaving]
+        free = sorted(one for one in free if one not in taken)
+        away = sum(1 for one in places[0] if one not in reach)
+        away = max(away, sum(1 for one in places[1] or () if one not in reach))
+        begin = crc32(repr(places[0]).encode()) % max(len(free), 1)
+        return tuple((free[begin:] + free[:begin])[:away])
 
 
 def _sets(current: ClusterMap) -> list[Places]:

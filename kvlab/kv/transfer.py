@@ -4,7 +4,8 @@ A newcomer of a range pulls it in full from one replica, then compares lists of 
 others and fetches what it lacks. Copying from one replica alone would lose writes that were
 acknowledged by the two others (reference: the fence and the fenced majority of `membership`).
 
-What the donor does is in `donation`, with the messages that both send.
+What the donor does is in `donation`, with the messages that both send; what is held of ranges that
+moved away goes by `handoff`.
 
 Invariants:
 
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvlab.kv.donation import LINEAR, Donations, registers_of, version_of
+from kvlab.kv.handoff import Handoff
 from kvlab.kv.linear import Linear
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
@@ -57,13 +59,14 @@ class Transfers:
     def __init__(self, state: State, linear: Linear) -> None:
         self.state = state
         self.donations = Donations(state)
+        self.handoff = Handoff(state)
         self._linear = linear
         self.moves: deque[dict[str, Any]] = deque(maxlen=MOVES_MAX)
         self._pulls: dict[int, Pull] = {}  # by range
         self._asked: dict[int, Pull] = {}  # by id of the question under way
         self._catch_up: deque[tuple[int, str]] = deque()
         self._ready: set[int] = set()
-        self._doomed: set[int] = set()  # ranges that moved away and are still held
+        self._doomed: set[int] = set()  # ranges that moved away and whose registers are held
         self._id = 0
 
     @property
@@ -83,8 +86,8 @@ class Transfers:
 
     @property
     def giving(self) -> int:
-        """How many ranges are still held that moved away."""
-        return len(self._doomed)
+        """How many ranges are held, wholly or in part, that are not this node's."""
+        return len(self._doomed.union(self.handoff.held))
 
     def why_busy(self) -> str:
         """Say what is still to be moved, compared or dropped, or return ""."""
@@ -93,7 +96,7 @@ class Transfers:
             (len(self._catch_up), "ranges to compare"),
             (len(self.donations), "ranges to give"),
             (len(self._ready), "ranges that nobody has committed"),
-            (len(self._doomed), "ranges that moved away"),
+            (self.giving, "ranges of others"),
         ):
             if number:
                 return f"has {number} {what}"
@@ -124,7 +127,7 @@ class Transfers:
             elif (
                 me in old.ranges[index].writers
                 if old is not None
-                else self.state.table.ranges[index] or self.state.registers.ranges[index]
+                else self.state.registers.ranges[index]
             ):
                 self._doomed.add(index)
         self._forget_replaced()
@@ -325,7 +328,7 @@ class Transfers:
     # -- what moved away ------------------------------------------------------------------------
 
     def drop_moved(self) -> None:
-        """Forget the ranges that moved away, once all who hold them now know that they do."""
+        """Forget the registers that moved away, once all who hold them now know that they do."""
         state = self.state
         current = state.map
         if current is None or not self._doomed:
@@ -335,6 +338,5 @@ class Transfers:
             if all(
                 one in state.up and state.links[one].epoch >= state.fence[index] for one in holders
             ):
-                state.table.drop(index)
                 state.registers.drop(index)
                 self._doomed.discard(index)

@@ -151,8 +151,8 @@ class Server:
         self._ticks += 1
         if self._ticks % TICKS_PER_WEIGHING == 0:
             self._weigh()
-        if node.membership.refused:
-            self.failure = node.membership.refused
+        if node.refused:
+            self.failure = node.refused
             self.stopping.set()
         elif node.state.left and not node.transfers.giving:
             self.log.info("%s has left the cluster", self.options.id)

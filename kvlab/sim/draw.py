@@ -21,6 +21,7 @@ from kvlab.sim.stress import (
     dense,
     dying,
     falling,
+    hinted,
     lossy,
     moving,
     parted,
@@ -42,7 +43,7 @@ LINEAR_VALUE_BYTES_MAX = 1000
 LINEAR_FAULT_PART = 4  # a fault lasts at most this part of such a run
 PRESSED_SHARE = 0.3  # of seeds press on one thing
 _PRESSED = (
-    *(dense, dying, falling, lossy, moving, parted, rotting, skewed, split, strangers),
+    *(dense, dying, falling, hinted, lossy, moving, parted, rotting, skewed, split, strangers),
     *(two_drivers, voters),
 )
 # How long a node that loses its memory is down at least where clocks step: longer than they do, so that

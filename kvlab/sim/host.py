@@ -275,11 +275,11 @@ class Host:
         self._dial()
         if not life.flush_due and self._has_news(life):
             self._flush()  # a tick is a loop turn of its own
-        if node.membership.is_replaced:
+        if node.refused and node.membership.is_replaced:
             self._finish("")
             self.on_replaced(self.name)
-        elif node.membership.refused:
-            self._finish(node.membership.refused)
+        elif node.refused:
+            self._finish(node.refused)
         elif node.state.left and not node.transfers.giving:
             self._finish("it has left the cluster")
 

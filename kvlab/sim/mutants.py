@@ -20,6 +20,7 @@ from kvlab.kv.agreement import Agreement
 from kvlab.kv.answer import Batch
 from kvlab.kv.exchange import Exchange
 from kvlab.kv.group import Group, Route
+from kvlab.kv.handoff import Handoff
 from kvlab.kv.keeper import Keeper
 from kvlab.kv.membership import Membership
 from kvlab.kv.node import Node
@@ -33,6 +34,7 @@ from kvlab.sim.contest import atomic, contested, resettled
 from kvlab.sim.draw import draw
 from kvlab.sim.stress import (
     falling,
+    hinted,
     lossy,
     moving,
     parted,
@@ -107,8 +109,8 @@ _ALL = (
         ("fresh", "lost"),
         ((replica, "_is_fenced", sins.never_fenced),),
         moving,
-        15,
-        seed=15,
+        120,
+        seed=112,
     ),
     Mutant(
         "local-read",
@@ -159,6 +161,13 @@ _ALL = (
         ("fresh", "lost"),
         ((Transfers, "drop_moved", sins.dropped_before_the_switch),),
         moving,
+    ),
+    Mutant(
+        "hints-forgotten",
+        "What a node took in place of others is thrown away, and not handed over.",
+        ("lost",),
+        ((Handoff, "_begin", sins.hints_forgotten),),
+        hinted,
     ),
     Mutant(
         "newcomers-unasked",

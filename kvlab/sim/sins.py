@@ -125,6 +125,15 @@ def dropped_before_the_switch(original: Any) -> Any:
     return drop_moved
 
 
+def hints_forgotten(_original: Any) -> Any:
+    """Handoff._begin: what is held for others is thrown away as soon as they could be asked."""
+
+    def begin(handoff: Any, index: int) -> None:
+        handoff.state.table.drop(index)
+
+    return begin
+
+
 def newcomers_unasked(original: Any) -> Any:
     """Route.__init__: while a range moves, those who will hold it are not written to."""
 

@@ -219,6 +219,28 @@ def parted(seed: int) -> ScenarioSpec:
     return replace(spec, name=f"parted-{seed}", faults=tuple(faults), workload=work)
 
 
+def hinted(seed: int) -> ScenarioSpec:
+    """Return a busy scenario where nodes stand in for those behind a cut, and end or move meanwhile."""
+    spec, rng = parted(seed), Rng(seed, "stress/hints")
+    latency_us = rng.choice((300, 20_000))
+    spec = replace(spec, nodes=rng.choice((5, 5, 6, 7)), sync="always", latency_us=latency_us)
+    names, faults, newest = _names(spec), [], spec.nodes
+    for part in spec.faults:
+        side = rng.pick(names, rng.randint(2, len(names) - 2))
+        groups = f"{','.join(side)} | {','.join(one for one in names if one not in side)}"
+        # Over a bridge things are handed over while others still come in.
+        split = rng.choice(({"groups": groups}, {"groups": "", "shape": "bridge"}))
+        faults.append(replace(part, **split))
+        for kind in ("kill", "kill", rng.choice(("kill", "join", "leave"))):
+            at_us = part.at_us + rng.randrange(part.for_us * 5 // 4)
+            newest += kind == "join"
+            who = f"server{newest}" if kind == "join" else rng.choice(names[1:])
+            for_us = rng.choice((50, 600)) * MS_US if kind == "kill" else 0
+            faults.append(FaultSpec(kind=kind, at_us=at_us, for_us=for_us, targets=who))
+    work = replace(spec.workload, keys=rng.choice((16, 64)))
+    return replace(spec, name=f"hinted-{seed}", faults=_in_order(faults), workload=work)
+
+
 def falling(seed: int) -> ScenarioSpec:
     """Return a busy scenario of nodes that keep their data on slow disks and die, some at once."""
     spec, rng = dense(seed), Rng(seed, "stress/falls")

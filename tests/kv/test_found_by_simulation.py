@@ -352,7 +352,7 @@ def test_a_second_round_that_is_routed_again_stays_one() -> None:
     batch = Batch(None, "", 0, camel=False)
     batch.acknowledge("k")
     batch.pending = 1
-    first = quorum.explicit(route, 2, world.now_us + 1_000_000, 0, atomic=True)
+    first = quorum.explicit(route, 2, world.now_us + 1_000_000, atomic=True)
     first.reissue = True
     quorum.add(first, batch, 0, b"k", 1, "old")
 

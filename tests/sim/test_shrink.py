@@ -192,6 +192,7 @@ def test_a_planted_bug_is_shown_by_a_few_operations(monkeypatch: pytest.MonkeyPa
         operations=tuple(operations),
         faults=(PAUSE, replace(PAUSE, kind="reset", source="server1", target="server2")),
         time_us=3 * SECOND_US,
+        checks=("linear",),
     )
     with monkeypatch.context() as patch:
         patch.setattr(Quorum, "_reissue", lambda _self, _group: None)
