@@ -229,8 +229,8 @@ def hinted(seed: int) -> ScenarioSpec:
         side = rng.pick(names, rng.randint(2, len(names) - 2))
         groups = f"{','.join(side)} | {','.join(one for one in names if one not in side)}"
         # Over a bridge things are handed over while others still come in.
-        split = rng.choice(({"groups": groups}, {"groups": "", "shape": "bridge"}))
-        faults.append(replace(part, **split))
+        whole, over = replace(part, groups=groups), replace(part, groups="", shape="bridge")
+        faults.append(rng.choice((whole, over)))
         for kind in ("kill", "kill", rng.choice(("kill", "join", "leave"))):
             at_us = part.at_us + rng.randrange(part.for_us * 5 // 4)
             newest += kind == "join"
