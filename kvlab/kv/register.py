@@ -25,6 +25,8 @@ _VALUES = (str, bytes, type(None))
 INTEGER_BITS = 64
 INTEGER_DIGITS_MAX = 20
 REMEMBERED_BYTES_MAX = 1024  # of an outcome's value in a window
+# Options of a write that looks first.
+IF_ABSENT, IF_THERE, TELL, KEEP_END = 1, 2, 4, 8
 EXISTS = "Key exists already"
 DIFFERS = "the value is not the expected one"
 NOT_A_NUMBER = "the value is not a whole number of 64 bits"
@@ -132,14 +134,25 @@ def _append(value: Value | None, more: Value) -> Step:
     return _like(value, joined), Outcome(value=size), True
 
 
-def _replace(value: Value | None, new: Value) -> Step:
-    """Write where there is a value."""
-    return (None, ABSENT, False) if value is None else (new, DONE, True)
+def _write(value: Value | None, new: Value, options: int) -> Step:
+    """Write as the options of a SET say (the sum of IF_ABSENT, IF_THERE, TELL and KEEP_END)."""
+    tells = options & TELL
+    old = None if value is None else plain(value)
+    if (options & IF_ABSENT and value is not None) or (options & IF_THERE and value is None):
+        return value, Outcome(value=old) if tells else Outcome("CONFLICT", EXISTS), False
+    if options & KEEP_END:
+        new = _like(value, plain(new))
+    return new, Outcome(value=old) if tells else DONE, True
 
 
-def _swap(value: Value | None, new: Value) -> Step:
-    """Write, and tell what was there."""
-    return new, Outcome(value=None if value is None else plain(value)), True
+def _end(value: Value | None, at_us: int) -> Step:
+    """Tell the value, and say when it ends, 0: it stays."""
+    if value is None:
+        return value, ABSENT, False
+    told = Outcome(value=plain(value))
+    if not at_us:
+        return plain(value), told, isinstance(value, Expiring)
+    return Expiring(plain(value), at_us), told, True
 
 
 def _take(value: Value | None) -> Step:
@@ -154,11 +167,11 @@ KINDS: dict[str, tuple[int, Callable[..., Step]]] = {
     "cas": (2, _cas),
     "add": (1, _add),
     "append": (1, _append),
-    "replace": (1, _replace),
-    "swap": (1, _swap),
     "take": (0, _take),
     "ttl": (0, _ttl),
     "expire": (1, _expire),
+    "write": (2, _write),
+    "end": (1, _end),
 }
 """How many arguments each kind has, and what it does."""
 
@@ -167,8 +180,12 @@ def fits(kind: str, args: list[Any]) -> bool:
     """Whether these are arguments of an operation of this kind."""
     if kind not in KINDS or len(args) != KINDS[kind][0]:
         return False
-    if kind in ("add", "expire"):
+    if kind in ("add", "expire", "end"):
         return type(args[0]) is int
+    if kind == "write":
+        if type(args[1]) is not int:
+            return False
+        args = args[:1]
     if kind == "cas" and args[0] is None:
         args = args[1:]
     return all(type(arg) in (str, bytes, Expiring) for arg in args)

@@ -34,10 +34,11 @@ class RespClient:
     """The state of one connection that speaks RESP.
 
     `turn` is set by commands that change how what follows is taken; `quit` by those after which
-    nothing is taken any more.
+    nothing is taken any more; `again` is the rest of a command that goes on when this batch has ended.
     """
 
     __slots__ = (
+        "again",
         "began_us",
         "db",
         "id",
@@ -64,6 +65,7 @@ class RespClient:
         self.in_refused_multi = False  # until EXEC or DISCARD nothing is begun
         self.turn = False
         self.quit = False
+        self.again: list[bytes] | None = None
         # The number of this connection among those of RESP clients in this node's life.
         node.state.counters["resp_connections"] += 1
         self.id = node.state.counters["resp_connections"]
@@ -105,6 +107,9 @@ class RespClient:
         """Leave requests to the session: another batch is for them, or nobody if this is the end."""
         state = self.node.state
         left = list(rest)
+        if self.again is not None:
+            left.insert(0, self.again)
+            self.again = None
         state.requests -= len(left)
         if not self.quit:
             state.rest = left

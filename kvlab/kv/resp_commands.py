@@ -40,7 +40,17 @@ from kvlab.kv.resp_connection import (
     reset,
     select,
 )
-from kvlab.kv.resp_expiry import MS_US, SECOND_US, expire, persist, remaining, set_options, setex
+from kvlab.kv.resp_expiry import (
+    MS_US,
+    SECOND_US,
+    expire,
+    getex,
+    persist,
+    remaining,
+    set_options,
+    setex,
+)
+from kvlab.kv.resp_flush import flush
 from kvlab.kv.resp_refused import CONDITIONAL, refusal
 from kvlab.kv.resp_scan import scan
 from kvlab.kv.resp_server import config, dbsize, info, time_
@@ -87,7 +97,7 @@ def run(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) ->
         reply = wrong_count(name)
     else:
         reply = command.run(client, batch, args, now_us)
-    if reply is None:
+    if reply is None:  # others make it, or it comes with a later batch
         return
     batch.replies.append(reply)
     if reply[:1] == b"-" and not reply.startswith(b"-UNAVAILABLE"):
@@ -126,19 +136,20 @@ def _set(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -
     if problem := _problem(client, args[1:2], args[2:3]):
         return problem
     value: Value = as_stored(args[2])
-    condition = b""
+    flags = 0
     if len(args) > 3:
         options = set_options(args[3:], now_us)
         if isinstance(options, bytes):
             return options
-        condition, at_us = options
+        flags, at_us = options
         if at_us:
             value = Expiring(as_stored(args[2]), at_us)
     if client.db == resp_linear.DB:
-        resp_linear.set_(client, batch, args[1], value, condition, now_us)
+        resp_linear.set_(client, batch, args[1], value, flags, now_us)
         return None
-    if condition:
-        return error(f"ERR SET {condition.decode()}: {CONDITIONAL}")
+    if flags:
+        named = shown(b" ".join(args[3:]).upper())
+        return error(f"ERR SET {named}: {CONDITIONAL}")
     batch.replies.append(OK)
     client.node.coordinator.operate(batch, args[1], value, now_us)
     return None
@@ -292,6 +303,8 @@ COMMANDS: dict[bytes, Command] = {
     b"STRLEN": Command(_each_key(Length, READ), 2, "readonly fast", 1, 1, 1),
     b"TYPE": Command(_each_key(Kind, READ), 2, "readonly fast", 1, 1, 1),
     b"SCAN": Command(scan, -2, "readonly"),
+    b"FLUSHDB": Command(flush, -1, "write"),
+    b"FLUSHALL": Command(flush, -1, "write"),
     b"SETEX": Command(_checked(setex(SECOND_US)), 4, "write denyoom", 1, 1, 1),
     b"PSETEX": Command(_checked(setex(MS_US)), 4, "write denyoom", 1, 1, 1),
     b"TTL": Command(_checked(remaining(SECOND_US)), 2, "readonly fast", 1, 1, 1),
@@ -305,6 +318,7 @@ COMMANDS: dict[bytes, Command] = {
     b"EXPIREAT": Command(_linear(expire(SECOND_US, absolute=True)), 3, "write fast", 1, 1, 1),
     b"PEXPIREAT": Command(_linear(expire(MS_US, absolute=True)), 3, "write fast", 1, 1, 1),
     b"PERSIST": Command(_linear(persist), 2, "write fast", 1, 1, 1),
+    b"GETEX": Command(_checked(getex), -2, "write fast", 1, 1, 1),
     b"SETNX": Command(_linear(resp_linear.setnx), 3, "write denyoom fast", 1, 1, 1),
     b"GETSET": Command(_linear(resp_linear.getset), 3, "write denyoom fast", 1, 1, 1),
     b"GETDEL": Command(_linear(resp_linear.getdel), 2, "write fast", 1, 1, 1),

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kvlab.kv import resp_linear
-from kvlab.kv.register import Outcome
+from kvlab.kv.register import IF_ABSENT, IF_THERE, KEEP_END, TELL, Outcome
 from kvlab.kv.resp_answer import Remaining, RespBatch, as_stored
-from kvlab.kv.resp_refused import SET_OPTIONS
+from kvlab.kv.resp_refused import CONDITIONAL, SET_OPTIONS
 from kvlab.kv.resp_words import shown
 from kvlab.wire.peer import READ
-from kvlab.wire.resp_encode import OK, error, integer
+from kvlab.wire.resp_encode import NULL, OK, error, integer
 from kvlab.wire.value import AT_US_MAX, Expiring
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SECOND_US = 1_000_000
 MS_US = 1_000
-CONDITIONS = (b"NX", b"XX", b"GET")
-_ENDS = {  # option of SET -> (its unit, whether it counts from now)
+_FLAGS = {b"NX": IF_ABSENT, b"XX": IF_THERE, b"GET": TELL, b"KEEPTTL": KEEP_END}
+_ENDS = {  # option of SET and GETEX -> (its unit, whether it counts from now)
     b"EX": (SECOND_US, True),
     b"PX": (MS_US, True),
     b"EXAT": (SECOND_US, False),
@@ -34,26 +34,58 @@ _DIGITS_MAX = 19
 _SYNTAX = error("ERR syntax error")
 
 
-def set_options(options: list[bytes], now_us: int) -> tuple[bytes, int] | bytes:
-    """Return the condition and the end (0: none) that the options of a SET say, or an error."""
-    condition, at_us = b"", 0
+def set_options(options: list[bytes], now_us: int) -> tuple[int, int] | bytes:
+    """Return what the options of a SET say, or an error: (options of register.py, end; 0: none)."""
+    flags, at_us = 0, 0
     rest = iter(options)
     for option in rest:
         name = option.upper()
-        if name in CONDITIONS and not condition:
-            condition = name
+        if name in _FLAGS and not flags & _FLAGS[name]:
+            flags |= _FLAGS[name]
         elif name in _ENDS and not at_us:
-            unit_us, from_now = _ENDS[name]
-            end = end_of(next(rest, b""), unit_us, now_us if from_now else 0)
-            if end is None:
-                return resp_linear.NOT_AN_INTEGER
-            if end <= (now_us if from_now else 0):
-                return error("ERR invalid expire time in 'set' command")
+            end = _end(name, next(rest, b""), "set", now_us)
+            if isinstance(end, bytes):
+                return end
             at_us = end
         else:
             why = SET_OPTIONS.get(name)
-            return error(f"ERR SET {shown(name)}: {why}" if why else "ERR syntax error")
-    return condition, at_us
+            return error(f"ERR SET {shown(name)}: {why}") if why else _SYNTAX
+    if flags & IF_ABSENT and flags & IF_THERE:
+        return error("ERR SET takes NX or XX, not both")
+    return _SYNTAX if at_us and flags & KEEP_END else (flags, at_us)
+
+
+def _end(name: bytes, text: bytes, command: str, now_us: int) -> int | bytes:
+    """Return the end that an option EX, PX, EXAT or PXAT says, or an error."""
+    unit_us, from_now = _ENDS[name]
+    since_us = now_us if from_now else 0
+    end = end_of(text, unit_us, since_us)
+    if end is None:
+        return resp_linear.NOT_AN_INTEGER
+    return error(f"ERR invalid expire time in '{command}' command") if end <= since_us else end
+
+
+def getex(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> bytes | None:
+    """GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST]; without an option it is GET."""
+    name = args[2].upper() if len(args) > 2 else b""
+    at_us: int | bytes = 0
+    if name in _ENDS and len(args) == 4:
+        at_us = _end(name, args[3], "getex", now_us)
+    elif len(args) > 2 and (name != b"PERSIST" or len(args) > 3):
+        at_us = _SYNTAX
+    if isinstance(at_us, bytes):
+        return at_us
+    if client.db == resp_linear.DB:
+        if name:
+            resp_linear.getex(client, batch, args[1], at_us, now_us)
+        else:
+            resp_linear.get(client, batch, args, now_us)
+        return None
+    if name:
+        return error(f"ERR GETEX {name.decode()}: {CONDITIONAL}")
+    batch.replies.append(NULL[batch.protocol])
+    client.node.coordinator.operate(batch, args[1], READ, now_us)
+    return None
 
 
 def end_of(text: bytes, unit_us: int, since_us: int) -> int | None:

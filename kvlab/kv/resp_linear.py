@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvlab.kv.answer import LIGHT_BYTES_MAX
 from kvlab.kv.proposer import Operation
-from kvlab.kv.register import INTEGER_DIGITS_MAX, Outcome
+from kvlab.kv.register import INTEGER_DIGITS_MAX, TELL, Outcome
 from kvlab.kv.resp_answer import RespBatch, as_bytes, as_stored, failure
 from kvlab.wire.peer import DELETE, READ
 from kvlab.wire.resp_encode import NULL, OK, bulk, error, integer
@@ -118,16 +118,11 @@ def _value_or_null(outcome: Outcome, protocol: int) -> bytes:
 
 
 def set_(
-    client: RespClient, batch: RespBatch, key: bytes, value: Any, condition: bytes, now_us: int
+    client: RespClient, batch: RespBatch, key: bytes, value: Any, options: int, now_us: int
 ) -> None:
-    """SET key value [NX | XX | GET]."""
-    ways: dict[bytes, tuple[str, list[Any], Tell]] = {
-        b"": ("set", [value], ok_or_null),
-        b"NX": ("cas", [None, value], ok_or_null),
-        b"XX": ("replace", [value], ok_or_null),
-        b"GET": ("swap", [value], _value_or_null),
-    }
-    kind, args, tell = ways[condition]
+    """SET key value [NX | XX] [GET] [KEEPTTL]; `options` are those of register.py."""
+    tell = _value_or_null if options & TELL else ok_or_null
+    kind, args = ("write", [value, options]) if options else ("set", [value])
     submit(client, batch, key, kind, args, tell, now_us)
 
 
@@ -143,12 +138,17 @@ def setnx(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) 
 
 def getset(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> None:
     """GETSET key value."""
-    submit(client, batch, args[1], "swap", [as_stored(args[2])], _value_or_null, now_us)
+    set_(client, batch, args[1], as_stored(args[2]), TELL, now_us)
 
 
 def getdel(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> None:
     """GETDEL key."""
     submit(client, batch, args[1], "take", [], _value_or_null, now_us)
+
+
+def getex(client: RespClient, batch: RespBatch, key: bytes, at_us: int, now_us: int) -> None:
+    """GETEX key with an end, 0: it stays."""
+    submit(client, batch, key, "end", [at_us], _value_or_null, now_us)
 
 
 def append(client: RespClient, batch: RespBatch, args: list[bytes], now_us: int) -> None:

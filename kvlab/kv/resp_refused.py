@@ -14,7 +14,6 @@ CONDITIONAL = (
     "SELECT 1 goes to the linear namespace, which can"
 )
 ATOMIC = "it changes several keys or parts of a value in one step; use commands of one key"
-EXPIRY = "an end is said when a value is written (SET EX, PX), or by EXPIRE after SELECT 1"
 TRANSACTION = (
     "there are no transactions; send the commands one by one or in a pipeline without MULTI "
     "(redis-py: pipeline(transaction=False))"
@@ -24,7 +23,7 @@ MESSAGES = "there are no channels and no subscriptions; ask with GET"
 TYPES = "values are strings only; encode a structure as one, and use GET and SET"
 LISTING = "keys are not listed all at once; use SCAN, or `kvlab keys` to see where they are"
 PARTS = "a value is written and read whole; use GET and SET"
-WHOLE = "all data is never dropped by one command; DEL the keys, or begin a new cluster"
+WHOLE = "namespaces are not exchanged, and keys stay in theirs; SELECT goes to the other one"
 OPERATION = "nodes are run from outside; use kvlab up, down, add, remove, status"
 QUORUM = (
     "a write is acknowledged by its quorum (--w of the nodes); there is nothing more to wait for"
@@ -32,7 +31,6 @@ QUORUM = (
 
 _GROUPS = {
     ATOMIC: "INCRBYFLOAT MSETNX SETRANGE SETBIT BITFIELD RENAME RENAMENX COPY MSETEX DELEX",
-    EXPIRY: "GETEX",
     TRANSACTION: "MULTI EXEC DISCARD WATCH UNWATCH",
     SCRIPT: "EVAL EVAL_RO EVALSHA EVALSHA_RO SCRIPT FCALL FCALL_RO FUNCTION",
     MESSAGES: "SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE PUBLISH"
@@ -42,18 +40,14 @@ _GROUPS = {
     " ZREM ZRANGE ZSCORE ZCARD ZINCRBY ZPOPMIN XADD XREAD XRANGE XLEN PFADD PFCOUNT GEOADD",
     LISTING: "KEYS RANDOMKEY SORT",
     PARTS: "GETRANGE SUBSTR GETBIT BITCOUNT BITPOS",
-    WHOLE: "FLUSHALL FLUSHDB SWAPDB MOVE",
+    WHOLE: "SWAPDB MOVE",
     OPERATION: "SHUTDOWN SAVE BGSAVE BGREWRITEAOF REPLICAOF SLAVEOF FAILOVER DEBUG ACL MODULE"
     " LATENCY SLOWLOG MEMORY OBJECT ROLE MIGRATE DUMP RESTORE SYNC PSYNC",
     QUORUM: "WAIT WAITAOF",
 }
 REFUSED = {name.encode(): why for why, names in _GROUPS.items() for name in names.split()}
 
-SET_OPTIONS = (
-    {b"KEEPTTL": EXPIRY}
-    | dict.fromkeys((b"NX", b"XX", b"GET"), "SET takes one condition")
-    | dict.fromkeys((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"), "SET takes NX, XX or GET")
-)
+SET_OPTIONS = dict.fromkeys((b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"), "SET takes NX, XX or GET")
 
 
 def refusal(name: bytes, args: list[bytes]) -> bytes:

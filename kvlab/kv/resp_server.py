@@ -108,7 +108,21 @@ def _clients(_client: RespClient, status: dict[str, Any], _now_us: int) -> dict[
 
 def _memory(_client: RespClient, status: dict[str, Any], _now_us: int) -> dict[str, Any]:
     # Of keys and values alone: a pure node cannot ask how much its process takes.
-    return {"used_memory": status["bytes"], "maxmemory": 0, "maxmemory_policy": "noeviction"}
+    size = status["bytes"]
+    told = {"used_memory": size, "used_memory_human": f"{size / 2**20:.2f}M"}
+    return told | {"maxmemory": 0, "maxmemory_human": "0B", "maxmemory_policy": "noeviction"}
+
+
+def _persistence(client: RespClient, status: dict[str, Any], _now_us: int) -> dict[str, Any]:
+    # What Redis calls an append-only file is the log of a node that keeps its data.
+    keeps = client.node.state.table.journal is not None
+    return {
+        "loading": int(not status["ready"]),
+        "rdb_bgsave_in_progress": 0,
+        "aof_enabled": int(keeps),
+        "aof_rewrite_in_progress": 0,
+        "aof_last_write_status": "err" if status["refusal"] else "ok",
+    }
 
 
 def _stats(_client: RespClient, status: dict[str, Any], _now_us: int) -> dict[str, Any]:
@@ -122,7 +136,7 @@ def _keyspace(client: RespClient, status: dict[str, Any], _now_us: int) -> dict[
 
 
 def _replication(_client: RespClient, _status: dict[str, Any], _now_us: int) -> dict[str, Any]:
-    return {"role": "master"}
+    return {"role": "master", "connected_slaves": 0}
 
 
 def _cluster(_client: RespClient, _status: dict[str, Any], _now_us: int) -> dict[str, Any]:
@@ -133,6 +147,7 @@ _SECTIONS: dict[str, Callable[[RespClient, dict[str, Any], int], dict[str, Any]]
     "server": _server,
     "clients": _clients,
     "memory": _memory,
+    "persistence": _persistence,
     "stats": _stats,
     "replication": _replication,
     "cluster": _cluster,

@@ -3,7 +3,8 @@
 A cursor is a range and a place in it; the keys of a range stand in the order of their checksums, which
 is the same on every node and at all times. So any node can go on where another one stopped, and a key
 that is there all the while is told at least once (as Redis' SCAN promises), moves included. What one
-replica holds is told: one that missed a write tells it once it has it.
+replica holds is told: one that missed a write tells it once it has it. Who must find all (FLUSHALL)
+walks once for each copy.
 
 The messages, as controls of the peer frames:
 
@@ -50,9 +51,15 @@ class Scan:
     count: int
     end: End
     deadline_us: int
+    copy: int | None  # ask this one of each range's replicas, where it can be reached; None: any
     found: list[bytes] = field(default_factory=list)
-    ranges_left: int = RANGES_MAX
+    ranges_left: int = field(default=RANGES_MAX, kw_only=True)
     peer: str = ""  # that is asked at present
+
+
+def cursor_at(index: int, after: int = 0) -> int:
+    """Return the cursor of a place in a range. It is never 0, which would say that a walk is over."""
+    return (index << PLACE_BITS | after) << 1 | 1
 
 
 class Scans:
@@ -68,27 +75,60 @@ class Scans:
         """Whether clients must be told to come back later."""
         return len(self._asked) >= SCANS_MAX
 
-    def begin(self, ns: int, cursor: int, count: int, end: End, now_us: int) -> None:
-        """Walk on from a cursor until `count` keys were found, or for some ranges."""
+    def begin(
+        self,
+        ns: int,
+        cursor: int,
+        count: int,
+        end: End,
+        now_us: int,
+        *,
+        copy: int | None = None,
+        ranges: int = RANGES_MAX,
+    ) -> None:
+        """Walk on from a cursor until `count` keys were found, or for so many ranges.
+
+        With `copy`, ask the replica of that number, and pass by ranges where it cannot be reached.
+        """
         index, after = divmod(cursor >> 1, 1 << PLACE_BITS)
-        self._go_on(Scan(ns, index, after, count, end, now_us + TIMEOUT_US))
+        until_us = now_us + TIMEOUT_US
+        self._go_on(Scan(ns, index, after, count, end, until_us, copy, ranges_left=ranges))
 
     def _go_on(self, scan: Scan) -> None:
         state = self.state
         while scan.index < state.settings.range_count:
             if not scan.ranges_left or len(scan.found) >= scan.count:
-                # Never 0, which would say that the walk is over.
-                cursor = (scan.index << PLACE_BITS | scan.after) << 1 | 1
-                scan.end(cursor, scan.found)
+                scan.end(cursor_at(scan.index, scan.after), scan.found)
                 return
-            if state.serving and state.holds(scan.index):
-                self._take(scan, *self._page(scan.ns, scan.index, scan.after))
-            elif not self._ask(scan):
+            peer = self._whom(scan)
+            if peer is None:
                 scan.end(0, None)
                 return
-            else:
+            if peer == state.settings.id:
+                self._take(scan, *self._page(scan.ns, scan.index, scan.after))
+            elif peer:
+                self._ask(scan, peer)
                 return
+            else:
+                self._take(scan, [], -1)
         scan.end(0, scan.found)
+
+    def _whom(self, scan: Scan) -> str | None:
+        """Return who is asked for a range; None: no replica can be; "": the one wanted cannot be."""
+        state = self.state
+        me = state.settings.id
+        here = state.serving and state.holds(scan.index)
+        if here and scan.copy is None:
+            return me
+        if state.map is None:
+            return None
+        replicas = state.map.ranges[scan.index].replicas
+        reached = [one for one in replicas if one in state.current_up or (here and one == me)]
+        if not reached:
+            return None
+        if scan.copy is None:
+            return reached[0]
+        return next((one for one in replicas[scan.copy : scan.copy + 1] if one in reached), "")
 
     def _take(self, scan: Scan, keys: list[bytes], following: int) -> None:
         scan.found += keys
@@ -127,19 +167,13 @@ class Scans:
 
     # -- others ---------------------------------------------------------------------------------
 
-    def _ask(self, scan: Scan) -> bool:
-        """Ask a replica of the range; False if none can be reached."""
-        state = self.state
-        if state.map is None:
-            return False
-        replicas = state.map.ranges[scan.index].replicas
-        scan.peer = next((one for one in replicas if one in state.current_up), "")
-        if not scan.peer:
-            return False
+    def _ask(self, scan: Scan, peer: str) -> None:
+        """Ask a replica of the range."""
+        scan.peer = peer
         self._number += 1
         self._asked[self._number] = scan
-        state.up[scan.peer].controls.append(["scan", self._number, scan.ns, scan.index, scan.after])
-        return True
+        what = ["scan", self._number, scan.ns, scan.index, scan.after]
+        self.state.up[peer].controls.append(what)
 
     def on_scan(self, link: Link, number: int, ns: int, index: int, after: int) -> None:
         """Tell a peer what is held of a range."""

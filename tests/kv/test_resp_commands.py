@@ -40,7 +40,7 @@ def test_what_is_set_can_be_read_and_deleted(talk: Talk) -> None:
     assert talk("GET", "k") == b"w"
     assert talk("DEL", "k") == 1
     assert talk("DEL", "k") == 0
-    assert talk("GET", "k") is None
+    assert talk("GETEX", "k") is None
     assert talk("SET", "k", "again") == b"OK"
     assert talk("GET", "k") == b"again"
 
@@ -159,11 +159,17 @@ def test_one_reply_is_not_heavier_than_its_bound(talk: Talk) -> None:
         ("SET a 1 2", "ERR syntax error"),
         ("SET a 1 ex", "ERR value is not an integer"),
         ("SET a 1 PX -100", "ERR invalid expire time in 'set' command"),
-        ("SET a 1 KEEPTTL", "ERR SET KEEPTTL: an end is said when a value is written"),
+        ("SET a 1 KEEPTTL", "ERR SET KEEPTTL: it reads and writes in one step"),
         ("SET a 1 EX 10 PX 10", "ERR syntax error"),
         ("SET a 1 NX", "ERR SET NX: it reads and writes in one step"),
         ("SET a 1 xx", "ERR SET XX: it reads and writes in one step"),
         ("SET a 1 GET", "ERR SET GET: it reads and writes in one step"),
+        ("SET a 1 EX 9 KEEPTTL", "ERR syntax error"),
+        ("SET a 1 NX GET", "ERR SET NX GET: it reads and writes in one step"),
+        ("GETEX a EX 10", "ERR GETEX EX: it reads and writes in one step"),
+        ("GETEX a EX 0", "ERR invalid expire time in 'getex' command"),
+        ("GETEX a EX", "ERR syntax error"),
+        ("GETEX a PERSIST 1", "ERR syntax error"),
         ("INCR a", "ERR INCR: it reads and writes in one step"),
         ("append a b", "ERR APPEND: it reads and writes in one step"),
         ("SETNX a b", "ERR SETNX: it reads and writes in one step"),

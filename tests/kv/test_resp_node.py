@@ -137,7 +137,7 @@ def test_info_is_read_by_the_client_library(talk: Talk) -> None:
 def test_info_tells_the_sections_that_were_asked_for(talk: Talk) -> None:
     heads = [line for line in talk("INFO").decode().splitlines() if line.startswith("#")]
     assert [
-        *("# Server", "# Clients", "# Memory", "# Stats"),
+        *("# Server", "# Clients", "# Memory", "# Persistence", "# Stats"),
         *("# Replication", "# Cluster", "# Keyspace"),
     ] == heads
     assert talk("INFO", "CLIENTS") == b"# Clients\r\nconnected_clients:0\r\nblocked_clients:0\r\n"

@@ -57,6 +57,9 @@ def test_the_client_for_python(node: NodeProcess, options: dict) -> None:
         assert client.delete("a", "none") == 1
         assert (client.strlen("b"), client.type("b")) == (2, b"string")
         assert client.dbsize() == 2
+        assert client.flushdb() is True
+        assert (client.dbsize(), client.get("k")) == (0, None)
+        assert client.flushall(asynchronous=True) is True
         assert client.info()["kvlab_node"] == "server1"
         assert client.config_get("save") == {"save": ""}
         assert client.client_getname() in ("me", b"me")
@@ -175,6 +178,12 @@ def test_any_node_of_a_cluster_serves_and_a_dead_one_is_left_out(cluster: Cluste
                 assert plain.mget([f"k{number}" for number in range(60)]) == [
                     b"%d" % number for number in range(60)
                 ]
+    with redis.RedisCluster("127.0.0.1", founded[1].port, socket_timeout=SECONDS_MAX) as client:
+        client.set("gone", "v")
+        assert client.flushdb()
+        assert client.get("gone") is None
+        for number in range(60):
+            client.set(f"k{number}", number)
     founded[2].kill()
     until(lambda: "down" in founded[0].status["peers"].values(), "server1 to see server3 down")
     with redis.RedisCluster("127.0.0.1", founded[0].port, socket_timeout=SECONDS_MAX) as client:
