@@ -32,7 +32,7 @@ T = TypeVar("T")
 EXIT_INTERRUPTED = 130
 DEFAULT_TIME = "10s"
 WORKLOAD_HELP = "YCSB workload: " + ", ".join(f"{p.letter} {p.title}" for p in PRESETS.values())
-LEVELS = ("one", "quorum", "all")
+LEVELS = ("available", "one", "quorum", "all", "atomic")
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +81,7 @@ def bench(
     timeout: Annotated[str, typer.Option("--timeout", help="Longest wait for a reply.")] = "5s",
     level: Annotated[
         str | None,
-        typer.Option("--level", help="one, quorum or all.", show_default="the cluster's default"),
+        typer.Option("--level", help=", ".join(LEVELS) + ".", show_default="available"),
     ] = None,
     addr: Annotated[
         list[str] | None,

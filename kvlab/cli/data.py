@@ -46,6 +46,7 @@ _CALLERS_FAULT = frozenset({"BAD_REQUEST", "BAD_TYPE", "TOO_LARGE", "WRONG_MODE"
 class Level(StrEnum):
     """How many replicas must answer."""
 
+    AVAILABLE = "available"
     ONE = "one"
     QUORUM = "quorum"
     ALL = "all"
@@ -68,9 +69,9 @@ LevelOption = Annotated[
     Level | None,
     typer.Option(
         "--level",
-        help="Insist on this many replicas. Without it a node answers with what it has and says "
-        "when that is degraded.",
-        show_default=False,
+        help="Insist on this many replicas, or atomic: an order of all such operations. available: "
+        "a node answers with what it has, and says when that is degraded.",
+        show_default="available",
     ),
 ]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for each node.")]

@@ -38,8 +38,9 @@ from kvlab.wire.peer import DELETE, READ
 
 TIMEOUT_MS_MAX = 60_000
 NAMESPACES = ("", "eventual", NAMESPACE)
+AVAILABLE = "available"  # the default: with fewer replicas than wanted, by those there are
 ATOMIC = "atomic"
-LEVELS = ("", "one", "quorum", "all", ATOMIC)
+LEVELS = (AVAILABLE, "one", "quorum", "all", ATOMIC)
 DATA_VERBS = ("GET", "SET", "DELETE")
 ALL_DATA_VERBS = (*DATA_VERBS, *ONLY_LINEAR)
 CONDITIONAL = "writes what depends on what is there, which needs the linear namespace"
@@ -287,9 +288,14 @@ class Coordinator:
             return "WRONG_MODE", f'{request.type} {CONDITIONAL} (send "ns":"{NAMESPACE}")'
         if request.ns == NAMESPACE and (error := problem(request)):
             return "BAD_REQUEST", error
-        if request.level not in LEVELS:
-            known = '"one", "quorum", "all" or "atomic"'
-            return "BAD_REQUEST", f"unknown level {request.level!r}; use {known}"
+        if request.level and request.level not in LEVELS:
+            known = ", ".join(LEVELS)
+            return "BAD_REQUEST", f"there is no level {request.level!r}; use one of: {known}"
+        if request.level == AVAILABLE and (request.r or request.w or request.timeout_ms):
+            return (
+                "BAD_REQUEST",
+                f"r, w and timeout_ms insist, which the level {AVAILABLE} does not",
+            )
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
         if request.ttl_ms and request.type != "SET":
@@ -319,6 +325,8 @@ def _is_plain(request: Request) -> bool:
 
 def _need(request: Request, copies: int) -> int:
     """Return how many replicas an explicit level asks for; 0 for the default level."""
+    if request.level == AVAILABLE:
+        return 0
     if request.level:
         majority = copies // 2 + 1
         return {"one": 1, "quorum": majority, "all": copies, ATOMIC: majority}[request.level]

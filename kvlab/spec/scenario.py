@@ -31,7 +31,7 @@ SYNCS: Final = ("memory", "always", "interval", "os")
 NAMESPACES: Final = ("eventual", "linear")
 VERBS: Final = ("get", "set", "delete", "cas", "incr", "append")
 LINEAR_VERBS: Final = ("cas", "incr", "append")  # that only the linear namespace has
-LEVELS: Final = ("", "one", "quorum", "all", "atomic")
+LEVELS: Final = ("", "available", "one", "quorum", "all", "atomic")
 BITES: Final = ("any", "all", "none")
 EXPECTATIONS: Final = ("valid", "invalid", "any")
 

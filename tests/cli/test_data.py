@@ -109,6 +109,8 @@ def test_the_reason_of_a_refusal_decides_the_exit_code(kvlab, store, code, exit_
 def test_options_travel_with_the_request(kvlab, store):
     kvlab("get", "k", "--ns", "linear", "--level", "quorum")
     assert (store.seen[-1]["ns"], store.seen[-1]["level"]) == ("linear", "quorum")
+    kvlab("get", "k", "--level", "available")
+    assert store.seen[-1]["level"] == "available"
     kvlab("get", "k")
     assert "ns" not in store.seen[-1]
     assert "level" not in store.seen[-1]
@@ -119,7 +121,7 @@ def test_options_travel_with_the_request(kvlab, store):
     [
         (["--timeout", "2"], "has no unit"),
         (["--timeout", "0s"], "greater than 0"),
-        (["--level", "most"], "'one', 'quorum', 'all'"),
+        (["--level", "most"], "'available', 'one', 'quorum'"),
     ],
 )
 def test_wrong_options_exit_with_2_and_say_what_to_write(kvlab, store, args, text):

@@ -125,6 +125,18 @@ def test_an_explicit_level_refuses_rather_than_degrade(world: World, level: str)
     assert world.holders("k") == {}
 
 
+def test_the_default_level_has_a_name(world: World) -> None:
+    reply = world.set("server1", "k", "v", level="available", meta=True)
+    assert (reply.status, reply.degraded) == ("SUCCESS", False)
+    world.kill("server2")
+    world.kill("server3")
+    reply = world.set("server1", "k", "w", level="available")
+    [got] = world.ask("server1", Request("GET", "k", level="available"))
+
+    assert (reply.status, reply.degraded) == ("SUCCESS", True)
+    assert (got.value, got.degraded) == ("w", True)
+
+
 def test_level_all_waits_for_all(world: World) -> None:
     reply = world.set("server1", "k", "v", level="all", meta=True)
 
@@ -203,7 +215,8 @@ def test_a_node_that_met_nobody_says_that_it_is_starting() -> None:
         (Request("GET"), "BAD_REQUEST", '"key"'),
         (Request("SET", "k"), "BAD_REQUEST", '"value"'),
         (Request("GET", "k", ns="loud"), "WRONG_MODE", "namespace"),
-        (Request("GET", "k", level="most"), "BAD_REQUEST", "level"),
+        (Request("GET", "k", level="most"), "BAD_REQUEST", "use one of: available, one, quorum"),
+        (Request("GET", "k", level="available", r=2), "BAD_REQUEST", "insist"),
         (Request("GET", "k", timeout_ms=10**6), "BAD_REQUEST", "timeout_ms"),
         (Request("FLY", "k"), "BAD_TYPE", "Invalid request type"),
         (Request("SET", "k", "v", w=7), "UNAVAILABLE", "7 are needed"),

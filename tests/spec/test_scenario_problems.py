@@ -93,7 +93,7 @@ SAID = [
     ),
     f"13: operations[1].at is 1, which has no unit; write 1ms or 1s {UNITS}",
     f"13: operations[1].client is c 1; {NAME} c1",
-    "13: operations[1].level is two; write one, quorum, all or atomic",
+    "13: operations[1].level is two; write available, one, quorum, all or atomic",
     "13: operations[1].meta is maybe; write true or false",
     "13: operations[1].timeout is 0ms; write a duration from 1ms to 1h, such as 200ms",
     (
