@@ -68,10 +68,7 @@ _REQUESTS = cast("msgspec.json.Decoder[Request | Refusal]", msgspec.json.Decoder
 _CAMEL_REQUESTS = cast(
     "msgspec.json.Decoder[Request | Refusal]", msgspec.json.Decoder(CamelRequest)
 )
-_PLAIN = cast(
-    "tuple[msgspec.json.Decoder[PlainRequest], msgspec.json.Decoder[PlainRequest]]",
-    (msgspec.json.Decoder(PlainRequest), msgspec.json.Decoder(CamelPlainRequest)),
-)
+_PLAIN = (msgspec.json.Decoder(PlainRequest), msgspec.json.Decoder(CamelPlainRequest))
 _REPLIES = msgspec.json.Decoder(Reply)
 _CAMEL_REPLIES = cast("msgspec.json.Decoder[Reply]", msgspec.json.Decoder(CamelReply))
 

@@ -116,12 +116,6 @@ class PlainRequest(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     error: str | None = None
 
 
-class CamelPlainRequest(PlainRequest, gc=False, forbid_unknown_fields=True, rename=CAMEL_NAMES):
-    """The same, from a program that writes `Type`."""
-
-    camel: ClassVar[bool] = True
-
-
 class Refusal(msgspec.Struct, gc=False):
     """A document that is no request: answer it in its turn with `code` and `error`.
 
@@ -189,6 +183,9 @@ def camel_twin(base: type[S], name: str, doc: str) -> type[S]:
     return cast("type[S]", twin)
 
 
+CamelPlainRequest = camel_twin(
+    PlainRequest, "CamelPlainRequest", "The same, from a program that writes `Type`."
+)
 CamelRequest = camel_twin(
     Request,
     "CamelRequest",

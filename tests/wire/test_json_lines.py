@@ -52,6 +52,16 @@ def test_casings_may_mix_in_one_batch():
     assert not reader.camel
 
 
+def test_a_plain_request_of_the_other_casing_is_not_taken_for_one_of_this():
+    reader = JsonReader()
+    camel, lower = b'{"Type":"GET","Key":"a"}\n', b'{"type":"GET","key":"a"}\n'
+    for first, second in ((camel, lower), (lower, camel)):
+        reader.feed(first)
+        [request] = reader.plain(first)
+        assert (request.type, request.key, request.camel) == ("GET", "a", first is camel)
+        assert reader.plain(second) is None
+
+
 @pytest.mark.parametrize("names", [("TYPE", "KEY", "VALUE"), ("tYpE", "kEy", "value")])
 def test_field_names_are_accepted_in_any_case_and_answered_in_lower_case(names):
     document = json.dumps(dict(zip(names, ("SET", "k", "v"), strict=True)))
