@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 from binascii import crc_hqx
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,6 +29,18 @@ from kvlab.wire.limits import KEY_LIMIT_BYTES, VALUE_LIMIT_BYTES
 from kvlab.wire.resp import RespError, RespReader
 from kvlab.wire.resp_encode import NULL, OK, error
 from kvlab.wire.value import live
+
+
+class Rest(deque[Any]):
+    """Requests that were left, taken from its head: a read of many of them is not copied for each."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if not self:
+            raise StopIteration
+        return self.popleft()
 
 
 class RespClient:
@@ -84,31 +97,38 @@ class RespClient:
         state = self.node.state
         state.requests += len(items)
         batch = RespBatch(conn, self.protocol, now_us)
-        self.turn = False
         if isinstance(items[0], RespError):
             state.counters["bad_requests"] += 1
             self.quit = True
             return error(f"ERR {items[0].message}")
-        each = iter(items)
-        if self.locked:
-            self._serve_locked(batch, each, now_us)
-        elif state.solo and not self.db and not self.in_refused_multi:
-            self._serve_alone(batch, each, now_us)
-        else:
-            for args in each:
-                run(self, batch, args, now_us)
-                if self.turn or batch.heavy_bytes > REPLY_BYTES_MAX:
-                    self._leave(each)
+        each = items if isinstance(items, Rest) else iter(items)
+        self.turn = True
+        while self.turn and self._goes_on(batch):
+            self.turn = False
+            if self.locked:
+                self._serve_locked(batch, each, now_us)
+            elif state.solo and not self.db and not self.in_refused_multi:
+                self._serve_alone(batch, each, now_us)
+            else:
+                self._serve(batch, each, now_us)
+        if self.turn or not self._goes_on(batch):
+            self._leave(each)
         if batch.plain and not batch.pending:
             return b"".join(batch.replies)
         return batch
 
-    def _leave(self, rest: Iterator[Any]) -> None:
+    def _goes_on(self, batch: RespBatch) -> bool:
+        """Whether what follows belongs to the same batch."""
+        if self.quit or self.again is not None or batch.heavy_bytes > REPLY_BYTES_MAX:
+            return False
+        return batch.protocol == self.protocol
+
+    def _leave(self, each: Iterator[Any]) -> None:
         """Leave requests to the session: another batch is for them, or nobody if this is the end."""
         state = self.node.state
-        left = list(rest)
+        left = each if isinstance(each, Rest) else Rest(each)
         if self.again is not None:
-            left.insert(0, self.again)
+            left.appendleft(self.again)
             self.again = None
         state.requests -= len(left)
         if not self.quit:
@@ -123,7 +143,14 @@ class RespClient:
                 batch.replies.append(NOAUTH)
                 self.node.state.counters["bad_requests"] += 1
             if self.turn:
-                self._leave(each)
+                return
+
+    def _serve(self, batch: RespBatch, each: Iterator[Any], now_us: int) -> None:
+        """Do a batch of any commands."""
+        for args in each:
+            run(self, batch, args, now_us)
+            if self.turn or batch.heavy_bytes > REPLY_BYTES_MAX:
+                return
 
     def _serve_alone(self, batch: RespBatch, each: Iterator[list[bytes]], now_us: int) -> None:
         """Do a batch where nobody else must be asked; all that is not GET or SET goes to `run`."""
@@ -151,7 +178,7 @@ class RespClient:
                         if size > LIGHT_BYTES_MAX:
                             batch.heavy_bytes += size
                             if batch.heavy_bytes > REPLY_BYTES_MAX:
-                                self._leave(each)
+                                return
                         continue
                     if len(args[2]) <= VALUE_LIMIT_BYTES:
                         version = next_version(now_us)
@@ -161,4 +188,4 @@ class RespClient:
                         # A newer version is here, of a faster clock: the long way writes above it.
             run(self, batch, args, now_us)
             if self.turn or batch.heavy_bytes > REPLY_BYTES_MAX:
-                self._leave(each)
+                return

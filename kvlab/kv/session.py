@@ -279,6 +279,7 @@ class ClientSession:
         begun = self.held.popleft()
         done: Batch | bytes
         if self._resp is not None:
+            self.stirred = self.stirred or self._resp.locked  # it may be no stranger any more
             done = self._resp.receive(self, begun.items, now_us)
             if self._resp.quit:
                 self.closing = self.stirred = True

@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from kvlab.errors import KvlabError
 from kvlab.wire.limits import DEFAULT_LIMITS, KIB, Limits
 
-ARGUMENTS_MAX = 128 * KIB  # of one request; each costs some 40 bytes beyond its own
+ARGUMENTS_MAX = 128 * KIB  # of one request
+ARGUMENT_BYTES = 40  # that each costs beyond its own
 INLINE_BYTES_MAX = 64 * KIB  # of one line that is no array
 NUMBER_BYTES_MAX = 24  # of a line that tells a size, its end included
 
@@ -54,7 +55,17 @@ class RespError(KvlabError):
 class RespReader:
     """One client's requests. `closed` says that nothing more is read."""
 
-    __slots__ = ("_args", "_buffer", "_limit", "_looked", "_missing", "_quick", "_size", "_weight")
+    __slots__ = (
+        "_args",
+        "_buffer",
+        "_kept",
+        "_limit",
+        "_looked",
+        "_missing",
+        "_quick",
+        "_size",
+        "_weight",
+    )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limit = limits.document_bytes
@@ -65,6 +76,7 @@ class RespReader:
         self._missing = 0
         self._size = -1  # of the argument that is arriving; -1: its size is not known yet
         self._weight = 0  # bytes of the arguments that the request has told
+        self._kept = 0  # bytes that `_args` take
 
     @property
     def is_waiting(self) -> bool:
@@ -73,8 +85,8 @@ class RespReader:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes of an unfinished request are kept."""
-        return len(self._buffer) + sum(map(len, self._args))
+        """How many bytes of an unfinished request are kept, the cost of each argument included."""
+        return len(self._buffer) + self._kept
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         """Take what arrived, give the requests that it completes, in order. May raise RespError."""
@@ -95,7 +107,7 @@ class RespReader:
                 self._read(requests)
         except RespError as error:
             self._buffer.clear()
-            self._args, self._missing = [], 0
+            self._args, self._missing, self._kept = [], 0, 0
             error.requests = requests
             raise
         return requests
@@ -131,11 +143,12 @@ class RespReader:
         if buffer[end : end + 2] != _END:
             raise RespError("an argument is longer than its size said")
         self._args.append(bytes(buffer[at:end]))
+        self._kept += self._size + ARGUMENT_BYTES
         self._size = -1
         self._missing -= 1
         if not self._missing:
             requests.append(self._args)
-            self._args, self._weight = [], 0
+            self._args, self._weight, self._kept = [], 0, 0
         return end + 2
 
     def _size_line(self, at: int) -> int | None:
