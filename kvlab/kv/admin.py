@@ -103,6 +103,7 @@ class Admin:
             "giving": self.transfers.giving,
             "hints": self.transfers.handoff.record_count,
             "comparing": self.transfers.comparing,
+            "movements": [one._asdict() for one in self.transfers.movements()],
             "counters": dict(state.counters)
             | {"requests": state.requests, "skewed_clocks": state.clock.refused},
         }

@@ -4,13 +4,14 @@ The messages, as controls of the peer frames; `ns` is EVENTUAL or LINEAR, and a 
 the linear namespace:
 
     ["pull", id, range, epoch, mode]       puller -> donor; mode "full" or "list"
-    ["chunk", id, ns, records, more]       donor -> puller; (key, version, body)* or (key, version)*
+    ["chunk", id, ns, records, more, left] donor -> puller; (key, version, body)* or (key, version)*
     ["more", id]                           puller -> donor
     ["fetch", id, range, ns, keys]         puller -> donor, after a list: what it lacks
     ["records", id, ns, records, count]    donor -> puller, for the first `count` keys of the fetch
     ["wait", id]                           donor -> puller: its map is too old, ask again
     ["put", records]                       anybody -> replica: repair
 
+`left` is about how many bytes of keys and values are still to be sent; only for people.
 The body is a value, or a register's [value, changes, forgot, window].
 
 Invariants:
@@ -48,6 +49,7 @@ class Donation:
     mode: str
     keys: list[bytes]
     following: list[bytes]  # of the linear namespace, while `keys` are of the eventual one
+    left: int  # bytes of keys and values that are still to be sent, about
     ns: int = EVENTUAL
     position: int = 0
 
@@ -76,7 +78,8 @@ class Donations:
             link.controls.append(["wait", one])
             return
         keys, following = state.table.snapshot(index), state.registers.snapshot(index)
-        self._open[link.id, one] = Donation(index, mode, keys, following)
+        left = state.table.sizes[index] + state.registers.sizes[index] if mode == "full" else 0
+        self._open[link.id, one] = Donation(index, mode, keys, following, left)
         self.on_more(link, one)
 
     def on_more(self, link: Link, one: int) -> None:
@@ -89,16 +92,18 @@ class Donations:
             donation.ns, donation.position = LINEAR, 0
         keys = donation.keys[donation.position : donation.position + CHUNK_RECORDS]
         full = donation.mode == "full"
-        records, count = chunk_of(self.state, donation.ns, donation.index, keys, full=full)
+        records, count, size = chunk_of(self.state, donation.ns, donation.index, keys, full=full)
         donation.position += count
+        donation.left = max(0, donation.left - size)
         more = donation.position < len(donation.keys) or bool(donation.following)
         if not more:
             del self._open[link.id, one]
-        link.controls.append(["chunk", one, donation.ns, records, more])
+        left = donation.left if more else 0
+        link.controls.append(["chunk", one, donation.ns, records, more, left])
 
     def on_fetch(self, link: Link, one: int, index: int, ns: int, keys: list[bytes]) -> None:
         """Send the records of these keys, as many as one chunk holds."""
-        records, count = chunk_of(self.state, ns, index, keys[:CHUNK_RECORDS], full=True)
+        records, count, _ = chunk_of(self.state, ns, index, keys[:CHUNK_RECORDS], full=True)
         link.controls.append(["records", one, ns, records, count])
 
 
@@ -112,10 +117,10 @@ def version_of(state: State, ns: int, index: int, key: bytes) -> int:
 
 def chunk_of(
     state: State, ns: int, index: int, keys: list[bytes], *, full: bool
-) -> tuple[list[Any], int]:
-    """Return what a chunk holds of these keys, flat, and how many of them it is about."""
+) -> tuple[list[Any], int, int]:
+    """Return what a chunk holds of these keys, flat, how many of them it is about, and its bytes."""
     records: list[Any] = []
-    size = count = 0
+    size = count = told = 0
     for key in keys:
         if size >= CHUNK_BYTES:
             break
@@ -136,7 +141,8 @@ def chunk_of(
             value = record[1] if record is not None else None
             records.append(value)
         size += len(value or b"")
-    return records, count
+        told += len(key) + len(value) if value is not None else 0
+    return records, count, told
 
 
 def registers_of(flat: list[Any]) -> Iterator[tuple[bytes, Register]]:

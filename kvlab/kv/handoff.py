@@ -151,7 +151,7 @@ class Handoff:
             if len(keys) >= offer.lacking.get(link.id, CHUNK_RECORDS + 1):
                 return  # it takes nothing now: later
             offer.lacking[link.id] = len(keys)
-            records, _ = chunk_of(self.state, EVENTUAL, offer.index, keys, full=True)
+            records, _, _ = chunk_of(self.state, EVENTUAL, offer.index, keys, full=True)
             self.state.counters["handed_over"] += len(records) // 3
             link.controls.append(["put", records])
             self._tell(one, offer, link)

@@ -29,6 +29,7 @@ _RANGES = {
     "giving": "giving",
     "comparing": "comparing",
 }
+PHASES = ("waiting", "copying", "comparing", "ready", "giving")
 COUNTERS = {
     "requests": "Requests of clients.",
     "degraded": "Operations answered by fewer replicas than wanted.",
@@ -41,6 +42,10 @@ COUNTERS = {
     "write_backs": "Atomic reads that met several versions and wrote the newest back.",
     "exchanges": "Ranges compared because their digests differed.",
     "catch_up_records": "Records fetched by comparisons.",
+    "moved_ranges": "Ranges that were pulled whole.",
+    "moved_keys": "Keys that came with ranges.",
+    "moved_bytes": "Bytes of keys and values that came with ranges.",
+    "ballot_conflicts": "Rounds of the linear namespace begun anew, as another proposer was there.",
     "skewed_clocks": "Times of peers that were too far ahead to be followed.",
     "auth_failures": "Passwords that were wrong.",
     "slow_clients": "Connections cut off because their clients did not read.",
@@ -87,6 +92,17 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     yield from _metric("kvlab_peers", "gauge", "Other members, by whether they are seen.", peers)
     ranges = {f'{{state="{state}"}}': status[field] for field, state in _RANGES.items()}
     yield from _metric("kvlab_ranges", "gauge", "Ranges of the ring, by what is done.", ranges)
+    phases = [one["phase"] for one in status["movements"]]
+    yield from _metric(
+        "kvlab_movements",
+        "gauge",
+        "Ranges on their way here or away, by phase.",
+        {f'{{phase="{phase}"}}': phases.count(phase) for phase in PHASES},
+    )
+    left = {"": sum(max(0, one["left_bytes"]) for one in status["movements"])}
+    yield from _metric(
+        "kvlab_movement_left_bytes", "gauge", "Bytes that sources have still to send, about.", left
+    )
     counters = status["counters"]
     for name in sorted({*COUNTERS, *counters}):
         text = COUNTERS.get(name, "An event of the node.")

@@ -319,8 +319,8 @@ class Node:
         match control:
             case ["pull", int(one), int(index), int(epoch), str(mode)] if 0 <= index < count:
                 donations.on_pull(link, one, index, epoch, mode)
-            case ["chunk", int(one), (0 | 1) as ns, list(records), bool(more)]:
-                transfers.on_chunk(link, one, ns, records, now_us, more=more)
+            case ["chunk", int(one), (0 | 1) as ns, list(records), bool(more), int(left)]:
+                transfers.on_chunk(link, one, ns, records, now_us, more=more, left=left)
             case ["more", int(one)]:
                 donations.on_more(link, one)
             case ["fetch", int(one), int(index), (0 | 1) as ns, list(keys)] if 0 <= index < count:

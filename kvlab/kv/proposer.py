@@ -315,6 +315,7 @@ class Proposer:
             self._again(one)
 
     def _again(self, one: Round) -> None:
+        self.state.counters["ballot_conflicts"] += 1
         one.tries += 1
         if one.tries <= EAGER_TRIES:
             self._attempt(one, "prepare")

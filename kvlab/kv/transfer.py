@@ -19,38 +19,20 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 from kvlab.kv.donation import LINEAR, Donations, registers_of, version_of
 from kvlab.kv.handoff import Handoff
 from kvlab.kv.linear import Linear
 from kvlab.kv.link import Link
+from kvlab.kv.movement import Movement, Pull, names, stage
 from kvlab.kv.state import State
 from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.peer import FrameError, is_version, records_of
 
 PULLS_MAX = 8  # at once, per puller
 MOVES_MAX = 20_000  # remembered movements
-
-
-@dataclass(slots=True)
-class Pull:
-    """One range on its way here, from one source after the other."""
-
-    index: int
-    epoch: int
-    sources: list[str]
-    catch_up: bool = False  # this node is a replica already and only compares
-    done: set[str] = field(default_factory=set)
-    source: str = ""  # asked at present
-    mode: str = ""
-    filled: bool = False  # it was copied from one source: from now on only compare
-    keys: int = 0
-    size: int = 0  # bytes of keys and values
-    more: bool = False
-    wanted: list[bytes] = field(default_factory=list)  # still to be fetched from this chunk
-    blocked: dict[bytes, int] = field(default_factory=dict)  # registers, by what is not taken yet
 
 
 class Transfers:
@@ -101,6 +83,22 @@ class Transfers:
             if number:
                 return f"has {number} {what}"
         return ""
+
+    def movements(self) -> Iterator[Movement]:
+        """Yield what is under way here, in the order of the phases."""
+        state = self.state
+        current = state.map
+        if current is None:
+            return
+        for pull in self._pulls.values():
+            yield Movement(pull.index, *stage(state, pull))
+        for index in self.ready:
+            others = [one for one in current.ranges[index].must_report if one != state.settings.id]
+            why = f"the map, once {names(others)} have it too" if others else "the map"
+            yield Movement(index, "ready", waits_for=why)
+        for index in sorted(self._doomed):
+            late = self._unaware(current, index)
+            yield Movement(index, "giving", waits_for=f"{names(late)} to serve it" if late else "")
 
     # -- the puller -----------------------------------------------------------------------------
 
@@ -213,6 +211,7 @@ class Transfers:
         pull.source = up[0]
         pull.mode = "list" if pull.filled or pull.catch_up else "full"
         pull.keys = pull.size = 0
+        pull.left = -1
         self._id += 1
         self._asked[self._id] = pull
         self.state.links[pull.source].controls.append(
@@ -235,15 +234,24 @@ class Transfers:
         del self._pulls[pull.index]
         if not pull.catch_up:
             self._ready.add(pull.index)
+            self.state.counters["moved_ranges"] += 1
 
     def on_chunk(
-        self, link: Link, one: int, ns: int, records: list[Any], now_us: int, *, more: bool
+        self,
+        link: Link,
+        one: int,
+        ns: int,
+        records: list[Any],
+        now_us: int,
+        *,
+        more: bool,
+        left: int,
     ) -> None:
         """Take records of a namespace, or a list of versions, for the question `one`."""
         pull = self._asked.get(one)
         if pull is None or pull.source != link.id:
             return
-        pull.more = more
+        pull.more, pull.left = more, left
         if pull.mode == "full":
             self._store(pull, ns, records)
             self._next(link, one, pull, now_us)
@@ -298,6 +306,10 @@ class Transfers:
             link.controls.append(["more", one])
             return
         del self._asked[one]
+        if not pull.catch_up:
+            counters = self.state.counters
+            counters["moved_keys"] += pull.keys
+            counters["moved_bytes"] += pull.size
         if not pull.catch_up and (pull.keys or pull.mode == "full"):
             self.moves.append(
                 {
@@ -334,9 +346,15 @@ class Transfers:
         if current is None or not self._doomed:
             return
         for index in sorted(self._doomed):
-            holders = current.ranges[index].replicas
-            if all(
-                one in state.up and state.links[one].epoch >= state.fence[index] for one in holders
-            ):
+            if not self._unaware(current, index):
                 state.registers.drop(index)
                 self._doomed.discard(index)
+
+    def _unaware(self, current: ClusterMap, index: int) -> list[str]:
+        """Return the holders of a range that are not known to know that it is theirs."""
+        state = self.state
+        return [
+            one
+            for one in current.ranges[index].replicas
+            if one not in state.up or state.links[one].epoch < state.fence[index]
+        ]

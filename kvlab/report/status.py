@@ -25,6 +25,8 @@ STATE_STYLES: Mapping[str, str] = {
     "no answer": "red",
 }
 
+RANGES_SHOWN = 8  # of those in one phase; --json has all
+
 _COLUMNS = (
     Column("NODE"),
     Column("STATE", styles=STATE_STYLES),
@@ -53,6 +55,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
         _COLUMNS,
         [_status_row(node) for node in nodes],
         *_node_notes(nodes),
+        *_movement_notes(nodes),
         *fault_notes(status.get("faults") or []),
     )
 
@@ -117,6 +120,34 @@ def _node_notes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
         if info.get("refusal"):
             notes.append(f"{node['id']} takes no writes: {info['refusal']}")
     return notes
+
+
+def _movement_notes(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tell the ranges on their way, those together that are in one phase for one reason."""
+    notes = []
+    for node in nodes:
+        groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+        for one in (node.get("node") or {}).get("movements") or ():
+            key = (one["phase"], one["source"], one["waits_for"])
+            groups.setdefault(key, []).append(one)
+        for (phase, source, waits_for), found in groups.items():
+            told = [f"{node['id']}: {len(found)} {phase} {_ranges(found)}"]
+            if source:
+                told.append(f"from {source}")
+            left = sum(max(0, one["left_bytes"]) for one in found)
+            if phase == "copying" and left:
+                told.append(f"{format_size(left)} left")
+            if waits_for:
+                told.append(f"waits for {waits_for}")
+            notes.append(", ".join(told))
+    return notes
+
+
+def _ranges(found: Sequence[Mapping[str, Any]]) -> str:
+    """Name ranges, the first few of many."""
+    numbers = sorted(one["range"] for one in found)
+    more = ",..." if len(numbers) > RANGES_SHOWN else ""
+    return f"(range{'s' * (len(numbers) != 1)} {_join(numbers[:RANGES_SHOWN])}{more})"
 
 
 def _headline(status: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:

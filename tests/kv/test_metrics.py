@@ -38,6 +38,9 @@ def test_the_metrics_tell_what_the_node_is_and_does() -> None:
     assert found["kvlab_info", "server1", "test"] == 1
     assert found["kvlab_ready",] == 1
     assert found["kvlab_writable",] == 1
+    assert found["kvlab_movements", "copying"] == found["kvlab_movement_left_bytes",] == 0
+    for name in ("read_repairs", "fence_refusals", "moved_ranges", "ballot_conflicts"):
+        assert found[f"kvlab_{name}_total",] == 0
     assert found["kvlab_keys",] == 10
     assert found["kvlab_requests_total",] == 10
     assert found["kvlab_degraded_total",] == 0, "also what has not happened yet"

@@ -97,3 +97,64 @@ def test_a_donor_that_dies_at_any_moment_loses_nothing(deliveries, victim):
     for key, value in data.items():
         assert world.get("server4", key) == value
         assert world.get(victim, key) == value
+
+
+def _told(world: World, name: str) -> list[dict]:
+    return world.nodes[name].admin.status(world.now_us)["movements"]
+
+
+def test_a_moving_range_tells_its_phase_what_is_left_and_what_it_waits_for(monkeypatch):
+    monkeypatch.setattr(donation, "CHUNK_RECORDS", 3)
+    monkeypatch.setattr(transfer, "PULLS_MAX", 1)
+    world = World(3)
+    _fill(world, 200)
+    world.start("server4")
+    world.connect("server4", "server1")
+    seen: dict[str, dict] = {}
+    left: dict[int, list[int]] = {}
+    for turn in range(400):
+        if turn in (20, 200):
+            world.now_us += 100_000
+            for node in world.nodes.values():
+                node.tick(world.now_us)
+        if turn == 200:
+            world.mesh()
+        world.collect()
+        for pair in list(world.wires):
+            world.deliver(*pair)
+        for name in world.nodes:
+            for one in _told(world, name):
+                seen.setdefault(one["phase"] + (":" + one["source"] if one["source"] else ""), one)
+                if one["phase"] == "copying" and one["left_bytes"] >= 0:
+                    left.setdefault(one["range"], []).append(one["left_bytes"])
+    phases = {name.partition(":")[0] for name in seen}
+    assert {"waiting", "copying", "comparing"} <= phases
+    assert seen["waiting"]["waits_for"] == "its turn"
+    assert any(max(each) > 100 for each in left.values())
+    assert all(each == sorted(each, reverse=True) for each in left.values())
+
+    world.settle()
+    world.tick(5)
+
+    assert not any(_told(world, name) for name in world.nodes)
+    counters = world.nodes["server4"].state.counters
+    assert counters["moved_ranges"] > 0
+    assert counters["moved_keys"] == world.nodes["server4"].state.table.key_count
+    assert counters["moved_bytes"] >= world.nodes["server4"].state.table.byte_count
+
+
+def test_a_range_that_cannot_be_had_says_whom_it_waits_for():
+    world = World(3)
+    _fill(world, 50)
+    for name in ("server1", "server2", "server3"):
+        world.cut |= {("server4", name)}
+    _begin_join(world)
+    world.cut.clear()
+    world.tick(1)
+    for name in ("server1", "server2", "server3"):
+        world.disconnect("server4", name)
+
+    told = _told(world, "server4")
+
+    assert {one["phase"] for one in told} <= {"waiting", "ready"}
+    assert all("to be reached" in one["waits_for"] for one in told if one["phase"] == "waiting")

@@ -90,3 +90,19 @@ def test_what_nodes_lack_stands_below_the_table() -> None:
         "server1 takes no writes: cannot append: no space left",
         "server3: this node is starting",
     ]
+
+
+def test_ranges_on_their_way_say_how_far_they_are() -> None:
+    status = copy.deepcopy(STATUS)
+    one = {"source": "", "keys": 0, "bytes": 0, "left_bytes": -1, "waits_for": ""}
+    status["nodes"][0]["node"]["movements"] = [
+        *({**one, "range": n, "phase": "waiting", "waits_for": "its turn"} for n in range(20)),
+        {**one, "range": 30, "phase": "copying", "source": "server2", "left_bytes": 3 << 20},
+        {**one, "range": 31, "phase": "giving", "waits_for": "server3 to serve it"},
+    ]
+
+    assert plain(status_table(status)).splitlines()[5:8] == [
+        "server1: 20 waiting (ranges 0,1,2,3,4,5,6,7,...), waits for its turn",
+        "server1: 1 copying (range 30), from server2, 3mb left",
+        "server1: 1 giving (range 31), waits for server3 to serve it",
+    ]
