@@ -89,6 +89,7 @@ class Admin:
             "waits_for": self.why_unhealthy(),
             "refusal": state.refusal,
             "loop_lag_us": self.loop_lag_us,
+            "health_score": self.membership.suspicion.health.score,
             "disk": self.disk(),
             "keys": state.table.key_count,
             "bytes": state.table.byte_count,

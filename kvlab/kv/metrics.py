@@ -111,6 +111,10 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     yield from _metric(
         "kvlab_loop_lag_seconds", "gauge", "How late the last tick was: the node is busy.", lag
     )
+    score = {"": status["health_score"]}
+    yield from _metric(
+        "kvlab_health_score", "gauge", "How late the node is, 0 to 8; it suspects later.", score
+    )
     disk = status["disk"]
     if disk:
         seconds = {"": disk["sync_us"] / US_PER_SECOND}

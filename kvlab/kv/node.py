@@ -17,7 +17,7 @@ Invariants:
 1. Every input from outside is checked before it changes anything: a bad frame raises FrameError and
    ends one link, never the node.
 2. Time is counted in ticks where a peer's silence is judged: a node that was stopped for a while has
-   missed ticks, not frames, and must not call all others dead.
+   missed ticks, not frames, and must not call all others dead. One that is late counts fewer of them.
 """
 
 from __future__ import annotations
@@ -220,9 +220,11 @@ class Node:
         if self.quorum.has_retries:
             self.quorum.reroute(now_us)
 
-    def tick(self, now_us: int) -> None:
-        """TICK_US went by (or more, if this node was held up)."""
+    def tick(self, now_us: int, lag_us: int = 0) -> None:
+        """TICK_US went by, and `lag_us` more, by which this node was held up."""
         self._set_time(now_us)
+        health = self.membership.suspicion.health
+        health.tick(lag_us)
         self.state.table.expire(now_us, EXPIRIES_MAX)
         self.quorum.expire(now_us)
         self.linear.tick(now_us)
@@ -237,7 +239,7 @@ class Node:
             self.membership.report_ready(ready)
         self._handing_ticks = self._handing_ticks + 1 if self.membership.is_replaced else 0
         for link in self.state.up.values():
-            link.misses = 0 if link.heard else link.misses + 1
+            link.misses = 0 if link.heard else link.misses + health.counts
             link.heard = False
             link.quiet_ticks += 1
             if link.quiet_ticks >= HEARTBEAT_TICKS:

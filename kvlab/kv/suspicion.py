@@ -4,10 +4,12 @@ It decides nothing about the map: whoever drives it (`membership`) asks. One nod
 that is cut off, so it must be a majority of the members that has not reached a member for that long;
 they tell the driver, each for itself.
 
+A node that is late itself hears its peers late, so it suspects them later: see LocalHealth.
+
 Invariants:
 
 1. Absence is counted in ticks of this process: a node that was stopped for a while has missed ticks,
-   and must not call all others dead.
+   and must not call all others dead. Where the process is late, not every tick counts.
 2. What a member said counts for a while only, and only while it can be reached itself.
 3. Nobody is replaced while a range of theirs has no majority that could be copied from, nor while
    another member is away that may yet come back: it might be made an heir.
@@ -23,7 +25,35 @@ from kvlab.ring.cluster_map import ClusterMap
 from kvlab.wire.peer import FrameError
 
 TELL_TICKS = 10  # from one report to the driver to the next
+LATE_US = 100_000  # a tick as late as this, and the node is not well
+SCORE_MAX = 8  # as in Lifeguard
 FRESH_TICKS = 3 * TELL_TICKS  # so long a report counts
+
+
+class LocalHealth:
+    """How much a node doubts its own view, from how late its loop is: the local health multiplier.
+
+    Of Lifeguard (Dadgar, Phillips and Currey, "Lifeguard: Local Health Awareness for More Accurate
+    Failure Detection", 2018), with the loop's lag as the sign of trouble in place of missed replies.
+    One of `score` + 1 ticks counts as silence of the peers, so times are longer by that factor. On the
+    way up the score follows the lag at once, on the way down it falls by one a tick.
+    """
+
+    __slots__ = ("_skipped", "counts", "score")
+
+    def __init__(self) -> None:
+        self.score = 0  # 0: healthy, up to SCORE_MAX
+        self.counts = True  # whether this tick counts as silence of who was not heard
+        self._skipped = 0
+
+    def tick(self, lag_us: int) -> None:
+        """A tick came so late; the next question is what it means for others."""
+        if lag_us >= LATE_US:
+            self.score = min(SCORE_MAX, self.score + lag_us // LATE_US)
+        elif self.score:
+            self.score -= 1
+        self.counts = self._skipped >= self.score
+        self._skipped = 0 if self.counts else self._skipped + 1
 
 
 class Suspicion:
@@ -31,6 +61,7 @@ class Suspicion:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.health = LocalHealth()
         self._ticks = 0
         # By member's number, which is another in each life: ticks in a row without a link to it.
         self._absent: dict[int, int] = {}
@@ -44,7 +75,7 @@ class Suspicion:
             return
         self._ticks += 1
         self._absent = {
-            one.number: self._absent.get(one.number, 0) + 1
+            one.number: self._absent.get(one.number, 0) + self.health.counts
             for one in current.members
             if one.id != state.settings.id and not state.is_current(one)
         }

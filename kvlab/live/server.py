@@ -139,11 +139,11 @@ class Server:
         if self._is_over:
             return
         now = self._loop.time()
-        self.node.admin.loop_lag_us = max(0, round((now - self._tick_due) * 1e6))
+        lag_us = self.node.admin.loop_lag_us = max(0, round((now - self._tick_due) * 1e6))
         self._tick_due = now + TICK_US / 1e6
         self._loop.call_at(self._tick_due, self._tick)
         node = self.node
-        node.tick(self.now_us())
+        node.tick(self.now_us(), lag_us)
         if self.keeping is not None:
             self.keeping.tick()
         self.peers.tick()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from world import World
 
-from kvlab.kv.suspicion import TELL_TICKS
+from kvlab.kv.node import SILENCE_TICKS, TICK_US
+from kvlab.kv.suspicion import LATE_US, SCORE_MAX, TELL_TICKS, LocalHealth
 from kvlab.wire.peer import FrameError
 
 AFTER = 30  # ticks
@@ -158,3 +159,65 @@ def test_a_malformed_report_ends_the_link(flat: list) -> None:
 
     with pytest.raises((FrameError, ValueError)):
         server1.membership.suspicion.on_absent(server1.state.links["server2"], flat)
+
+
+# -- a node that is late itself -------------------------------------------------------------------
+
+
+def _counted(lags: list[int]) -> list[tuple[int, bool]]:
+    health = LocalHealth()
+    told = []
+    for lag_us in lags:
+        health.tick(lag_us)
+        told.append((health.score, health.counts))
+    return told
+
+
+def test_every_tick_of_a_node_in_time_counts() -> None:
+    assert _counted([0, LATE_US - 1, 0]) == [(0, True)] * 3
+
+
+def test_a_late_node_counts_fewer_ticks_and_recovers_step_by_step() -> None:
+    late, after = [3 * LATE_US], [0] * 8
+    assert _counted(late + after) == [
+        *((3, False), (2, False), (1, True), (0, True)),
+        *((0, True),) * 5,
+    ]
+
+
+def test_the_doubt_has_a_bound() -> None:
+    told = _counted([LATE_US] * 900)
+    assert told[-1][0] == SCORE_MAX
+    assert 900 // (SCORE_MAX + 1) - 1 <= sum(counts for _, counts in told) <= 101
+    assert _counted([10**9])[0][0] == SCORE_MAX
+
+
+def _ticks_until_dropped(lag_us: int) -> int:
+    world = _world(2)
+    node = world.nodes["server1"]
+    for ticks in range(1, 1000):
+        world.now_us += TICK_US + lag_us
+        node.tick(world.now_us, lag_us)
+        if node.drop_links():
+            return ticks
+    raise AssertionError("never")
+
+
+def test_a_silent_peer_is_taken_for_gone_later_by_a_node_that_is_late() -> None:
+    in_time = _ticks_until_dropped(0)
+    assert SILENCE_TICKS <= in_time <= SILENCE_TICKS + 1
+    assert 5 * SILENCE_TICKS < _ticks_until_dropped(LATE_US) <= (SCORE_MAX + 1) * in_time
+
+
+def test_a_late_node_calls_nobody_dead_before_its_time() -> None:
+    world = _world()
+    world.kill("server3")
+    for _ in range(AFTER + 5):
+        world.now_us += TICK_US
+        for node in world.nodes.values():
+            node.tick(world.now_us, LATE_US)
+        world.run()
+    assert "server3" in _members(world)
+    world.tick(AFTER + 2 * TELL_TICKS)
+    world.settle()
+    assert "server3" not in _members(world)
