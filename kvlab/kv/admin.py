@@ -10,7 +10,7 @@ from typing import Any
 
 from kvlab.errors import UsageError
 from kvlab.kv.membership import Membership
-from kvlab.kv.password import NOT_SET, WRONG
+from kvlab.kv.password import NOT_SET, WRONG, told_by
 from kvlab.kv.state import State
 from kvlab.kv.transfer import Transfers
 from kvlab.ring.slot import slot_of
@@ -56,7 +56,7 @@ class Admin:
         password = self.state.settings.password
         if password is None:
             return f"BAD_REQUEST: {NOT_SET}"
-        if not password.accepts_request(request):
+        if not password.accepts(*told_by(request)):
             self.state.counters["auth_failures"] += 1
             return f"WRONGPASS: {WRONG}"
         return {"id": self.state.settings.id}
@@ -106,7 +106,11 @@ class Admin:
             "comparing": self.transfers.comparing,
             "movements": [one._asdict() for one in self.transfers.movements()],
             "counters": dict(state.counters)
-            | {"requests": state.requests, "skewed_clocks": state.clock.refused},
+            | {
+                "requests": state.requests,
+                "skewed_clocks": state.clock.refused,
+                "auth_blocked": state.attempts.blocked,
+            },
         }
 
     def _map(self, _request: Request, _now_us: int) -> Answer:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kvlab.kv.admin import Admin
+from kvlab.kv.password import TOO_MANY, WRONG, told_by_header
 from kvlab.wire.http import encode_reply
 
 KIND = "text/plain; version=0.0.4; charset=utf-8"
@@ -48,6 +49,7 @@ COUNTERS = {
     "ballot_conflicts": "Rounds of the linear namespace begun anew, as another proposer was there.",
     "skewed_clocks": "Times of peers that were too far ahead to be followed.",
     "auth_failures": "Passwords that were wrong.",
+    "auth_blocked": "Passwords not looked at, after too many wrong ones from their address.",
     "slow_clients": "Connections cut off because their clients did not read.",
     "heavy_clients": "Connections cut off because all together held too much memory.",
     "bad_requests": "Requests that made no sense.",
@@ -59,14 +61,28 @@ COUNTERS = {
 }
 
 
-def answer(admin: Admin, method: str, path: str, now_us: int, authorization: str = "") -> bytes:
+def answer(
+    admin: Admin,
+    method: str,
+    path: str,
+    now_us: int,
+    authorization: str = "",
+    origin: str = "",
+) -> bytes:
     """Return the reply to one request, which may have told the password."""
     head_only = method == "HEAD"
     if method not in ("GET", "HEAD") or path not in ("/metrics", "/healthz"):
         admin.state.counters["bad_requests"] += 1
         return encode_reply(404 if method in ("GET", "HEAD") else 405, WHERE, head_only=head_only)
-    password = admin.state.settings.password
-    if path == "/metrics" and password is not None and not password.accepts_header(authorization):
+    password, why = admin.state.settings.password, ""
+    if path == "/metrics" and password is not None:
+        why = WRONG
+        if authorization:
+            told = told_by_header(authorization)
+            why = admin.state.attempts.accepts(password, *told, origin, now_us)
+    if why == TOO_MANY:
+        return encode_reply(429, f"{why}\n", head_only=head_only)
+    if why:
         admin.state.counters["auth_failures"] += bool(authorization)
         return encode_reply(401, LOCKED, head_only=head_only)
     if path == "/metrics":

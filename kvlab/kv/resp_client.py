@@ -60,14 +60,16 @@ class RespClient:
         "locked",
         "name",
         "node",
+        "origin",
         "protocol",
         "quit",
         "reader",
         "turn",
     )
 
-    def __init__(self, node: Node, now_us: int) -> None:
+    def __init__(self, node: Node, now_us: int, origin: str = "") -> None:
         self.node = node
+        self.origin = origin  # whose wrong passwords are counted
         self.reader = RespReader()
         self.protocol = 2
         self.db = 0  # the namespace: 0 is the eventual one, 1 the linear one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kvlab.kv.password import TOO_MANY
 from kvlab.kv.resp_answer import RespBatch
 from kvlab.kv.resp_words import unknown_subcommand, wrong_count
 from kvlab.wire.resp_encode import OK, bulk, encode, error, integer, simple, text_block
@@ -55,20 +56,25 @@ def reset(client: RespClient, _batch: RespBatch, _args: list[bytes], _now_us: in
     return simple("RESET")
 
 
-def auth(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
+def auth(client: RespClient, _batch: RespBatch, args: list[bytes], now_us: int) -> bytes:
     """AUTH [user] password."""
     if len(args) > 3:
         return _SYNTAX
-    return _tell_password(client, args[1] if len(args) == 3 else b"default", args[-1]) or OK
+    user = args[1] if len(args) == 3 else b"default"
+    return _tell_password(client, user, args[-1], now_us) or OK
 
 
-def _tell_password(client: RespClient, user: bytes, told: bytes) -> bytes:
+def _tell_password(client: RespClient, user: bytes, told: bytes, now_us: int) -> bytes:
     """Let a client in that tells the password; return b"", or the error."""
     state = client.node.state
     password = state.settings.password
     if password is None:  # whoever sends one believes that there is one
         return _NO_PASSWORD
-    if not password.accepts(told, user):
+    why = state.attempts.accepts(password, told, user, client.origin, now_us)
+    if why == TOO_MANY:
+        client.quit = client.turn = True
+        return error(f"BUSY {why}")
+    if why:
         state.counters["auth_failures"] += 1
         return _WRONGPASS
     client.locked, client.turn = False, True
@@ -91,7 +97,7 @@ def ready_only(_client: RespClient, _batch: RespBatch, _args: list[bytes], _now_
     return OK
 
 
-def hello(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int) -> bytes:
+def hello(client: RespClient, _batch: RespBatch, args: list[bytes], now_us: int) -> bytes:
     """HELLO [2|3 [AUTH user password] [SETNAME name]]."""
     protocol, name = client.protocol, None
     if len(args) > 1:
@@ -104,7 +110,7 @@ def hello(client: RespClient, _batch: RespBatch, args: list[bytes], _now_us: int
     while rest:
         option = rest[0].upper()
         if option == b"AUTH" and len(rest) >= 3:
-            if problem := _tell_password(client, rest[1], rest[2]):
+            if problem := _tell_password(client, rest[1], rest[2], now_us):
                 return problem
             rest = rest[3:]
             continue

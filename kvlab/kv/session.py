@@ -81,6 +81,7 @@ class ClientSession:
         "conn",
         "deadline_us",
         "held",
+        "origin",
         "peer_data",
         "queue",
         "read_paused",
@@ -90,6 +91,7 @@ class ClientSession:
 
     def __init__(self, node: Node) -> None:
         self.conn: Any = None
+        self.origin = ""  # the client's address; the shell knows
         self.reader = JsonReader()
         self.queue: deque[Batch] = deque()  # begun; the first has not ended
         self.held: deque[Held] = deque()  # read, not begun
@@ -139,7 +141,8 @@ class ClientSession:
 
     def feed(self, data: bytes, now_us: int) -> bytes:
         """Take requests, or pieces of them; return the replies that can be written now."""
-        if not self._json and (self._is_other or not self._is_json(data, now_us)):
+        other = self._resp or self._http or self._locked
+        if not self._json and (other or not self._is_json(data, now_us)):
             return self._feed_other(data, now_us)
         if self.closing:
             return b""
@@ -167,15 +170,11 @@ class ClientSession:
         self.queue.clear()
         self.held.clear()
 
-    @property
-    def _is_other(self) -> bool:
-        return self._resp is not None or self._http is not None or self._locked
-
     def _is_json(self, data: bytes, now_us: int) -> bool:
         """Look at the first bytes. Whatever is not another's business is the JSON reader's."""
         kind = sniff(data)
         if kind is Protocol.RESP:
-            self._resp = RespClient(self._node, now_us)
+            self._resp = RespClient(self._node, now_us, self.origin)
         elif kind is Protocol.PEER:
             self.peer_data = data
             self.stirred = True
@@ -203,7 +202,8 @@ class ClientSession:
         if isinstance(asked, int):
             self._state.counters["bad_requests"] += 1
             return encode_reply(asked, metrics.WHERE)
-        return metrics.answer(self._node.admin, *asked, now_us, self._http.authorization)
+        who = self._http.authorization, self.origin
+        return metrics.answer(self._node.admin, *asked, now_us, *who)
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -224,7 +224,7 @@ class ClientSession:
         items = reader.feed(data)
         uniform = reader.uniform
         if self._locked:
-            self._unlock(items)
+            self._unlock(items, now_us)
             uniform = False
         replies = b""
         if items:
@@ -238,10 +238,11 @@ class ClientSession:
             self._see_to_rest(now_us, waits=waits, whole=bool(items))
         return replies
 
-    def _unlock(self, items: list[Request | Refusal]) -> None:
+    def _unlock(self, items: list[Request | Refusal], now_us: int) -> None:
         """Refuse what comes before the password, and go on as with anybody once that has come."""
-        password, reader = self._state.settings.password, self.reader
-        if password is None or let_in(password, items):
+        state, reader = self._state, self.reader
+        word = state.settings.password
+        if word is None or let_in(state.attempts, word, items, self.origin, now_us):
             self._locked, self._json = False, True
             self.stirred = True
         elif reader.waiting_bytes > LOCKED_BYTES_MAX:
@@ -369,9 +370,8 @@ class ClientSession:
         if self._resp is not None:
             return self._submit(Held([RespError(f"half a request, {silence}")]), now_us)
         camel = self.reader.camel
-        error = f"half a document, {silence}"
-        refusal = Refusal("BAD_REQUEST", error, camel, close=True)
-        return self._submit(Held([refusal], plain=False, camel=camel, uniform=False), now_us)
+        refusal = Refusal("BAD_REQUEST", f"half a document, {silence}", camel, close=True)
+        return self._submit(Held([refusal], camel=camel, uniform=False), now_us)
 
     def _see_to_rest(self, now_us: int, *, waits: bool, whole: bool) -> None:
         """Note whether the rest of a document or request is awaited. `whole`: others came whole."""

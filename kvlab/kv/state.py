@@ -19,7 +19,7 @@ from typing import Any
 
 from kvlab.kv.group import Route
 from kvlab.kv.link import Link
-from kvlab.kv.password import Password
+from kvlab.kv.password import Attempts, Password
 from kvlab.kv.version import Clock
 from kvlab.ring.cluster_map import ClusterMap, Member
 from kvlab.ring.slot import SLOT_COUNT, slot_of
@@ -68,6 +68,7 @@ class State:
     fence: list[int] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     requests: int = 0  # of clients, in all
+    attempts: Attempts = field(default_factory=Attempts)  # wrong passwords
     log: Callable[[str], None] = lambda _line: None
     _sets_of: ClusterMap | None = None  # the map of which `_sets` was made
     _sets: list[Places] = field(default_factory=list)  # per range

@@ -12,6 +12,7 @@ import asyncio
 from time import monotonic_ns
 from typing import TYPE_CHECKING, cast
 
+from kvlab.kv.password import origin_of
 from kvlab.kv.peering import NEVER_US
 from kvlab.kv.session import STALLED_US_MAX, WRITE_BYTES_HIGH, ClientSession
 
@@ -41,6 +42,9 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self.transport = cast("asyncio.Transport", transport)
+        if self._is_stranger:
+            peer = transport.get_extra_info("peername")
+            self.session.origin = origin_of(peer[0]) if peer else ""
         self.transport.set_write_buffer_limits(high=WRITE_BYTES_HIGH)
         self.server.client_came(self)
 

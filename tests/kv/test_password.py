@@ -12,7 +12,17 @@ from resp_talk import Talk, command
 from session_client import Client, as_line, get, set_
 from world import World
 
-from kvlab.kv.password import LOCKED_BYTES_MAX, Password
+from kvlab.kv.password import (
+    FAILURES_MAX,
+    LOCKED_BYTES_MAX,
+    ORIGINS_MAX,
+    REFILL_US,
+    TOO_MANY,
+    WRONG,
+    Attempts,
+    Password,
+    origin_of,
+)
 from kvlab.kv.session import ClientSession
 
 WORD = "correct horse"
@@ -244,3 +254,84 @@ def test_a_header_without_the_password_is_refused(world: World, header: str) -> 
 
 def test_without_a_password_nothing_is_asked_for() -> None:
     assert b"kvlab_keys" in http(World(3), "/metrics", basic("default:x"))
+
+
+# -- guessing -------------------------------------------------------------------------------------
+
+
+def _try(attempts: Attempts, word: str, origin: str, now_us: int) -> str:
+    return attempts.accepts(Password(WORD), word.encode(), b"default", origin, now_us)
+
+
+def test_wrong_passwords_of_one_address_are_bounded_and_forgotten_with_time() -> None:
+    attempts = Attempts()
+    told = [_try(attempts, "guess", "10.0.0.1", one) for one in range(FAILURES_MAX + 2)]
+    assert told == [WRONG] * FAILURES_MAX + [TOO_MANY] * 2
+    assert _try(attempts, WORD, "10.0.0.1", 20) == TOO_MANY, "or guessing would go on"
+    assert _try(attempts, WORD, "10.0.0.2", 20) == ""
+    assert attempts.blocked == 3
+
+    assert _try(attempts, WORD, "10.0.0.1", REFILL_US) == ""
+    assert _try(attempts, "guess", "10.0.0.1", REFILL_US) == WRONG
+    assert _try(attempts, "guess", "10.0.0.1", REFILL_US) == TOO_MANY
+    later = (FAILURES_MAX + 5) * REFILL_US
+    told = [_try(attempts, "guess", "10.0.0.1", later) for _ in range(FAILURES_MAX + 1)]
+    assert told == [WRONG] * FAILURES_MAX + [TOO_MANY]
+
+
+@given(st.lists(st.integers(0, 10 * REFILL_US), max_size=60))
+def test_no_more_are_looked_at_than_leak(steps: list[int]) -> None:
+    attempts, now_us, looked = Attempts(), 0, 0
+    for step in steps:
+        now_us += step
+        looked += _try(attempts, "guess", "a", now_us) == WRONG
+    assert looked <= FAILURES_MAX + now_us // REFILL_US
+
+
+def test_many_addresses_take_bounded_memory_and_the_newest_is_remembered() -> None:
+    attempts = Attempts()
+    for number in range(ORIGINS_MAX + 50):
+        attempts.accepts(Password("x"), b"y", b"default", f"address {number}", number)
+    for _ in range(FAILURES_MAX):
+        assert _try(attempts, "guess", "10.0.0.1", 9999) == WRONG
+    assert _try(attempts, "guess", "10.0.0.1", 9999) == TOO_MANY
+
+
+def test_a_network_of_ipv6_is_one_origin() -> None:
+    assert origin_of("10.0.0.1") == origin_of("::ffff:10.0.0.1") == "10.0.0.1"
+    assert (
+        origin_of("2001:db8:1:2:3::4") == origin_of("2001:db8:1:2::9") != origin_of("2001:db8::9")
+    )
+    assert origin_of("fe80::1%eth0") == "fe80::"
+    assert origin_of("") == ""
+
+
+def _from(world: World, kind: type[Client], origin: str) -> Client:
+    client = kind(world)
+    client.session.origin = origin
+    return client
+
+
+def test_every_protocol_counts_and_refuses(world: World) -> None:
+    wrong = {"type": "AUTH", "value": "guess"}
+    for number in range(FAILURES_MAX - 2):
+        assert codes(_from(world, Client, "a").ask(wrong)) == ["WRONGPASS"], number
+    assert _from(world, Talk, "a").ask(command("AUTH", "guess")) == [WRONGPASS]
+    header = base64.b64encode(b"default:guess").decode()
+    scrape = f"GET /metrics HTTP/1.1\r\nAuthorization: Basic {header}\r\n\r\n".encode()
+    assert b" 401 " in _from(world, Client, "a").session.feed(scrape, world.now_us)
+
+    client = _from(world, Client, "a")
+    assert codes(client.ask(get("k"), AUTH, get("k"))) == ["NOAUTH", "BUSY"]
+    assert client.closed
+    talk = _from(world, Talk, "a")
+    assert talk.ask(command("AUTH", WORD), command("GET", "k")) == [f"BUSY {TOO_MANY}"]
+    assert talk.closed
+    assert b" 429 " in _from(world, Client, "a").session.feed(scrape, world.now_us)
+    assert codes(_from(world, Client, "b").ask(AUTH)) == [""]
+    status = client.node.admin.status(world.now_us)
+    assert status["counters"]["auth_blocked"] == 3
+    assert status["counters"]["auth_failures"] == FAILURES_MAX
+
+    world.now_us += REFILL_US
+    assert codes(_from(world, Client, "a").ask(AUTH)) == [""]
