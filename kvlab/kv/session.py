@@ -41,10 +41,7 @@ STALLED_US_MAX = 60_000_000  # a client that takes so little in this time is cut
 
 
 class Held(NamedTuple):
-    """Requests that were read and wait until the client has taken the replies before theirs.
-
-    The last three are about JSON.
-    """
+    """Requests that wait until the client has taken the replies before theirs; `plain`...: JSON."""
 
     items: Sequence[Any]
     plain: bool = False
@@ -91,7 +88,7 @@ class ClientSession:
 
     def __init__(self, node: Node) -> None:
         self.conn: Any = None
-        self.origin = ""  # the client's address; the shell knows
+        self.origin = ""  # the address, which the shell knows
         self.reader = JsonReader()
         self.queue: deque[Batch] = deque()  # begun; the first has not ended
         self.held: deque[Held] = deque()  # read, not begun
@@ -141,8 +138,7 @@ class ClientSession:
 
     def feed(self, data: bytes, now_us: int) -> bytes:
         """Take requests, or pieces of them; return the replies that can be written now."""
-        other = self._resp or self._http or self._locked
-        if not self._json and (other or not self._is_json(data, now_us)):
+        if not self._json and (self._is_other or not self._is_json(data, now_us)):
             return self._feed_other(data, now_us)
         if self.closing:
             return b""
@@ -204,6 +200,10 @@ class ClientSession:
             return encode_reply(asked, metrics.WHERE)
         who = self._http.authorization, self.origin
         return metrics.answer(self._node.admin, *asked, now_us, *who)
+
+    @property
+    def _is_other(self) -> bool:
+        return bool(self._resp or self._http or self._locked)
 
     # -- requests -------------------------------------------------------------------------------
 
