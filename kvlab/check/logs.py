@@ -30,7 +30,7 @@ def check_logs(
     if violations:
         more = f" (and {violations - 1} more)" if violations > 1 else ""
         verdict, because = Verdict.INVALID, first + more
-    elif judged:
+    elif logs:  # of servers that say nothing, too
         verdict, because = Verdict.VALID, f"none of {judged} lines of {len(logs)} logs is alarming"
     else:
         verdict, because = Verdict.UNKNOWN, "there are no logs"

@@ -20,12 +20,14 @@ import typer
 from kvlab import __version__, units
 from kvlab.check.verdict import Verdict
 from kvlab.cli import out
+from kvlab.cli.cluster import read_spec
 from kvlab.cli.options import Json
 from kvlab.cli.scenarios import about, drawn, read_scenario, shipped
 from kvlab.errors import InvalidError, UnknownError, UsageError, VacuousError
 from kvlab.experiment import Judgement, Plan, is_as_expected, make_plan
 from kvlab.rng import fresh_seed
 from kvlab.rundir import Journal, RunDir, new_run
+from kvlab.spec.scenario import on_cluster
 
 if TYPE_CHECKING:
     from kvlab.experiment import PhaseCount
@@ -69,6 +71,12 @@ def run(
         Path | None,
         typer.Option("--nemesis", metavar="FILE", help="Python with: async def nemesis(run)."),
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f", "--file", metavar="FILE", help="Run it on the cluster of this cluster.yaml."
+        ),
+    ] = None,
     directory: Out = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would happen when, and start nothing.")
@@ -91,20 +99,26 @@ def run(
       kvlab run everything-at-once --dry-run
       kvlab run --swarm --seed 7
       kvlab run scenario.yaml --nemesis my.py
+      kvlab run kill-minority -f cluster.yaml       servers by others, on free ports
     """
     if list_all:
         _list(as_json=as_json)
         return
     if (scenario is None) is not swarm:
         raise UsageError("name a scenario", hint="kvlab run kill-minority, --list, or --swarm")
+    if swarm and file is not None:
+        raise UsageError("--swarm draws the cluster too", hint="leave -f out, or name a scenario")
     if swarm and ns:
         raise UsageError("--swarm draws the namespace too", hint="leave --ns out")
     if scenario is not None:
         spec, what = _changed(read_scenario(scenario), seed, ns), scenario
     else:
         spec, what = drawn(fresh_seed() if seed is None else seed), "--swarm"
+    if file is not None:
+        spec = on_cluster(spec, read_spec(file), str(file.parent.absolute()))
     plan = make_plan(spec)
     repeat = f"kvlab run {what} --seed {spec.seed}" + (f" --ns {ns}" if ns else "")
+    repeat += f" -f {file}" if file is not None else ""
     if dry_run:
         _show_plan(plan, repeat, as_json=as_json)
         return
@@ -229,9 +243,12 @@ def _show(
 
     spec = plan.spec
     work = sum(map(len, plan.operations.values()))
+    copies = f"{spec.copies} copies (r {spec.r}, w {spec.w})"
+    if spec.is_of_others and spec.cluster is not None:
+        copies = f"servers by others ({spec.cluster.name})"
     out.say(
-        f"{spec.name}: {spec.nodes} nodes, {spec.copies} copies (r {spec.r}, w {spec.w}),"
-        f" {spec.ns}, {work} operations, took {units.format_duration(outcome.took_us)}"
+        f"{spec.name}: {spec.nodes} nodes, {copies}, {spec.ns}, {work} operations,"
+        f" took {units.format_duration(outcome.took_us)}"
     )
     out.say("")
     if outcome.record.faults:

@@ -101,6 +101,11 @@ def sim(
         raise UsageError("--seed and --seeds say two things", hint="give one of them")
     _check_counts(jobs, nodes, operations)
     read = read_scenario(scenario) if scenario is not None else None
+    if read is not None and read.cluster is not None:
+        raise UsageError(
+            f"{scenario} runs on a cluster of its own, and only kvlab's own nodes can be simulated",
+            hint="kvlab run, or leave cluster: out",
+        )
     job = Job(scenario=read, nodes=nodes, operations=operations, mutant=_known(mutant))
     single = seed is not None or (read is not None and seeds is None and duration is None)
     if not single:

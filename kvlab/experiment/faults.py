@@ -18,6 +18,7 @@ from kvlab.fault.partition import Link, Partition, one_way, parse_groups, shape
 from kvlab.fault.selector import Scene
 from kvlab.fault.selector import resolve as select
 from kvlab.ring.change import first_map
+from kvlab.ring.cluster_map import Member
 from kvlab.ring.slot import range_of
 from kvlab.rng import Rng
 from kvlab.spec.scenario import FaultSpec, ScenarioSpec
@@ -41,6 +42,8 @@ def check_disks(spec: ScenarioSpec) -> None:
     """Refuse faults of disks that no node has, or whose promise they would take away."""
     kinds = {fault.kind for fault in spec.faults}
     disk_kinds = [kind for kind in DISK_KINDS if kind in kinds]
+    if spec.is_of_others:
+        return  # what they promise of their disks is not known
     if disk_kinds and spec.sync == "memory":
         raise UsageError(
             f"{disk_kinds[0]} needs nodes that keep their data on disk",
@@ -78,7 +81,7 @@ def resolve_fault(
     )
 
     def chosen(selector: str) -> tuple[str, ...]:
-        scene = Scene(turn, lambda key: replicas_of(spec.nodes, spec.copies, spec.ranges, key))
+        scene = Scene(turn, lambda key: keepers_of(spec, key))
         return select(selector, nodes, rng, scene)
 
     if given.kind == "partition":
@@ -128,18 +131,32 @@ def _links(
     return links
 
 
+def keepers_of(spec: ScenarioSpec, key: str) -> tuple[str, ...]:
+    """Return who keeps a key when a scenario begins, the first one first. Raises UsageError."""
+    if spec.is_of_others:
+        raise UsageError(
+            f"who keeps {key} is not known of servers by others",
+            hint="name nodes, or write one, minority, majority, all, each or not(...)",
+        )
+    if spec.cluster is None:
+        return replicas_of(spec.nodes, spec.copies, spec.ranges, key)
+    members = tuple(
+        Member(id=one.id, number=0, address=one.id, weight=one.weight, rack=one.rack or "")
+        for one in spec.cluster.nodes
+    )
+    return _first_ranges(members, spec.copies, spec.ranges)[range_of(key.encode(), spec.ranges)]
+
+
 @cache
-def _first_ranges(nodes: int, copies: int, ranges: int) -> tuple[tuple[str, ...], ...]:
-    members = [(name, name) for name in founders_of(nodes)]
+def _first_ranges(
+    members: tuple[Member, ...], copies: int, ranges: int
+) -> tuple[tuple[str, ...], ...]:
     return tuple(place.replicas for place in first_map("plan", members, copies, ranges).ranges)
 
 
 def replicas_of(nodes: int, copies: int, ranges: int, key: str) -> tuple[str, ...]:
-    """Return who keeps a key in a new cluster, the first one first."""
-    found = _first_ranges(nodes, copies, ranges)
-    return found[range_of(key.encode(), ranges)]
-
-
-def founders_of(nodes: int) -> tuple[str, ...]:
-    """Return the names of the nodes that a scenario starts with."""
-    return tuple(f"server{number}" for number in range(1, nodes + 1))
+    """Return who keeps a key in a new cluster of equal nodes, the first one first."""
+    members = tuple(
+        Member(id=name, number=0, address=name) for name in ScenarioSpec(nodes=nodes).founders
+    )
+    return _first_ranges(members, copies, ranges)[range_of(key.encode(), ranges)]

@@ -44,7 +44,11 @@ def draw_operations(
             meta=meta,
             timeout_us=work.timeout_us,
         )
-        yield operation if spec.ns == "eventual" else _linear(operation, number, work, rng)
+        if spec.ns == "linear":
+            operation = _linear(operation, number, work, rng)
+        if spec.is_of_others:  # they know neither levels nor what was asked before
+            operation = replace(operation, level="", meta=False, again=False)
+        yield operation
 
 
 def _linear(one: OperationSpec, number: int, work: WorkloadSpec, rng: Rng) -> OperationSpec:

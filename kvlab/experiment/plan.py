@@ -13,11 +13,16 @@ from typing import Any
 
 from kvlab.check import GROUPS, SUMMARIES
 from kvlab.errors import UsageError
-from kvlab.experiment.faults import founders_of, resolve_faults
+from kvlab.experiment.faults import resolve_faults
 from kvlab.experiment.operations import draw_operations
 from kvlab.fault.fault import LASTING, Fault, loses_data
 from kvlab.rng import Rng
-from kvlab.spec.scenario import OperationSpec, ScenarioSpec
+from kvlab.spec.scenario import LINEAR_VERBS, VERBS, OperationSpec, ScenarioSpec
+
+VERSIONED = ("fresh", "monotonic-writes", "writes-follow-reads")
+"""Checks that see nothing where no versions are told."""
+RESP_VERBS = ("incr", "append")
+"""What a server that speaks RESP is taken to know beside GET, SET and DEL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,10 @@ class Plan:
     @property
     def checks(self) -> tuple[str, ...]:
         """Return the checks of the history: those of the scenario, or what the setting promises."""
-        return checks_of(self.spec.checks) or self.promises
+        found = checks_of(self.spec.checks) or self.promises
+        if not self.spec.is_of_others:
+            return found
+        return tuple(name for name in found if name not in VERSIONED)
 
     @property
     def promises(self) -> tuple[str, ...]:
@@ -74,8 +82,12 @@ class Plan:
         `reads` and `lost` always; `fresh` where read and write quorums meet; `linear` where one
         copy serves each key, stays where it is and is never out of reach (others would stand in), and
         in the linear namespace or at the level `atomic` as long as no two copies of a key are lost.
+        Servers by others promise `reads` and `lost`, or with `ns: linear` that they are linear,
+        whatever happens to them.
         """
         spec = self.spec
+        if spec.is_of_others:  # nobody knows their quorums: clients see whether they keep their word
+            return ("linear",) if spec.ns == "linear" else ("reads", "lost")
         if spec.ns == "linear":
             return ("linear",) if self._lives_lost <= (spec.copies > 2) else ()
         found = ["reads", "lost"]
@@ -131,8 +143,9 @@ class Plan:
 def make_plan(spec: ScenarioSpec) -> Plan:
     """Resolve names, draw what is left to chance. Raises UsageError on names that do not exist."""
     check_names(spec.checks)
+    _check_others(spec)
     rng = Rng(spec.seed, "plan")
-    founders = founders_of(spec.nodes)
+    founders = spec.founders
     joiners = tuple(
         dict.fromkeys(
             fault.targets
@@ -152,6 +165,39 @@ def make_plan(spec: ScenarioSpec) -> Plan:
         {client: tuple(by_client[client]) for client in sorted(by_client)},
         faults,
     )
+
+
+def _check_others(spec: ScenarioSpec) -> None:
+    """Raise UsageError for what servers by others cannot be asked."""
+    if not spec.is_of_others or spec.cluster is None:
+        return
+    asked = checks_of(spec.checks)
+    if asked and not set(asked) - set(VERSIONED):
+        raise UsageError(
+            f"{asked[0]} compares versions, which servers by others do not tell",
+            hint="the checks lost, reads, linear and staleness need none",
+        )
+    verbs = {verb for verb in LINEAR_VERBS if getattr(spec.workload, verb)}
+    if spec.operations:
+        verbs = {one.verb for one in spec.operations if one.verb in LINEAR_VERBS}
+    missing = sorted(verbs - set(verbs_of(spec)))
+    if missing:
+        name = missing[0].upper()
+        raise UsageError(
+            f"these servers are not said to know {name}",
+            hint=f"write knows: [{name}] into engine of cluster.yaml, or leave {missing[0]} out",
+        )
+    if spec.workload.level or any(one.level for one in spec.operations):
+        raise UsageError("level is for kvlab's own nodes: servers by others know none")
+
+
+def verbs_of(spec: ScenarioSpec) -> tuple[str, ...]:
+    """Return the verbs that clients may use on the servers of a scenario."""
+    if spec.cluster is None or not spec.is_of_others:
+        return VERBS
+    engine = spec.cluster.engine
+    known = RESP_VERBS if engine.protocol == "resp" else ()
+    return (*VERBS[:3], *known, *(one.lower() for one in engine.knows if one.lower() in VERBS))
 
 
 def check_names(names: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,9 +25,10 @@ from kvlab.check.verdict import Check, Verdict
 from kvlab.errors import KvlabError
 from kvlab.experiment import Plan, Record
 from kvlab.history import Recorder
-from kvlab.lab.run_client import RunClient
+from kvlab.lab.run_client import RunClient, Tongue
 from kvlab.lab.run_faults import RunFaults, check_real
 from kvlab.lab.run_nemesis import Nemesis, NemesisFunction
+from kvlab.lab.run_others import left_out
 from kvlab.lab.run_rest import why_different, why_restless
 from kvlab.lab.supervisor import Lab
 from kvlab.rng import Rng
@@ -87,8 +88,11 @@ class Run:
         check_real(plan)
         self.plan = plan
         self.outcome = Outcome()
-        self._lab = Lab(cluster_of(plan.spec), state)
-        self._lab.clocks = dict(plan.spec.clocks)
+        folder = Path(plan.spec.folder) if plan.spec.folder else None
+        self._lab = Lab(cluster_of(plan.spec), state, folder=folder)
+        engine = self._lab.engine
+        self._tongue = Tongue(engine.protocol, engine.is_ours, self._lab.access)
+        self._lab.clocks = dict(plan.spec.clocks) if engine.is_ours else {}
         self._say = say
         self._nemesis = nemesis
         self._recorder = Recorder(journal.history)
@@ -102,8 +106,9 @@ class Run:
         """Run to the end of the final reads. Raises InfraError if the machine does not let it."""
         began_ns = time.monotonic_ns()
         async with self._lab:
-            names = ", ".join(self._lab.members)
-            self._say(f"up: {names} answer and see each other")
+            self._say(f"up: {', '.join(self._lab.members)} answer")
+            for said in left_out(self._lab, self.plan):
+                self._say(f"note: {said}")
             flusher = asyncio.create_task(self._flush())
             guards = self.outcome.record.guards
             try:
@@ -176,7 +181,9 @@ class Run:
 
     async def _settle(self) -> None:
         deadline_us = self._now_us() + self.plan.spec.settle_us
-        keys = self.plan.keys if self.plan.spec.ns == "eventual" else ()
+        # Where one copy decides, the others need not be equal; of servers by others nobody knows.
+        is_compared = self.plan.spec.ns == "eventual" or self.plan.spec.is_of_others
+        keys = self.plan.keys if is_compared else ()
         while True:
             self._unsettled = await why_restless(self._lab) or await why_different(self._lab, keys)
             self.outcome.settled_us = -1 if self._unsettled else self._now_us()
@@ -239,6 +246,7 @@ class Run:
             rng=Rng(self.plan.spec.seed, f"run/{name}"),
             ns=self.plan.spec.ns,
             final=final,
+            tongue=self._tongue,
         )
 
     def _now_us(self) -> int:
@@ -259,11 +267,12 @@ class Run:
         """All nodes came to rest in time, with the replicas of every range equal."""
         verdict = Verdict.VALID if self.outcome.settled_us >= 0 else Verdict.INVALID
         because = "all nodes came to rest, and the replicas of all ranges are equal"
+        if not self._lab.engine.is_ours:
+            because = "all servers answer, and each tells the same of every key"
+        judged = len(self.plan.keys) if self.plan.spec.is_of_others else self.plan.spec.ranges
         if verdict is Verdict.INVALID:
             because = f"after the last fault the nodes did not come to rest: {self._unsettled}"
-        return Check(
-            name="converged", verdict=verdict, because=because, judged=self.plan.spec.ranges
-        )
+        return Check(name="converged", verdict=verdict, because=because, judged=judged)
 
     def _serves(self) -> Check:
         """After the last fault every key can be read, and every client was answered."""
@@ -310,12 +319,20 @@ async def _all(work: Sequence[Coroutine[Any, Any, object]]) -> None:
 def cluster_of(spec: ScenarioSpec) -> ClusterSpec:
     """Return the cluster that a scenario runs on: free ports, and what else it says of nodes.
 
+    A cluster of a file of its own is taken as it is, but for its ports: it may run beside this one.
     Links are as the machine has them, unless the scenario says otherwise than by default.
     """
     usual = ScenarioSpec()
     link = LinkSpec()
-    if (spec.latency_us, spec.jitter_us) != (usual.latency_us, usual.jitter_us):
+    is_slow = (spec.latency_us, spec.jitter_us) != (usual.latency_us, usual.jitter_us)
+    if is_slow:
         link = LinkSpec(latency_us=spec.latency_us, jitter_us=spec.jitter_us)
+    if spec.cluster is not None:
+        nodes = tuple(replace(node, port=0) for node in spec.cluster.nodes)
+        network = spec.cluster.network
+        if is_slow:
+            network = replace(network, default=link)
+        return replace(spec.cluster, nodes=nodes, seed=spec.seed, network=network)
     return ClusterSpec(
         nodes=tuple(NodeSpec(id=f"server{number}") for number in range(1, spec.nodes + 1)),
         name=spec.name,

@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from kvlab.errors import DefiniteError, UncertainError
 from kvlab.history import Event, EventType, Function, Outcome, Recorder, outcome_of
+from kvlab.lab.run_resp import RunResp
 from kvlab.live.client import Client
+from kvlab.live.security import OPEN, Access
 from kvlab.rng import Rng
 from kvlab.spec.scenario import OperationSpec
 from kvlab.wire.json_lines import Reply
@@ -32,6 +35,36 @@ TURNED_AWAY = "ENDING"  # the node is being stopped and did nothing
 LATE = "not sent in time"
 
 Address = tuple[str, int]
+
+
+class Asker(Protocol):
+    """What a client of a run asks through: one connection to one node."""
+
+    async def request(self, kind: str, key: str = "", value: str = "", **extras: Any) -> Reply:
+        """Ask and return the answer; raises DefiniteError or UncertainError if there is none."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tongue:
+    """How clients speak with the servers of a run."""
+
+    protocol: str = "json"  # or resp
+    is_ours: bool = True  # else nothing is asked that only kvlab's nodes know
+    access: Access = OPEN  # what the nodes ask for
+
+    def asker(self, address: Address, timeout_us: int) -> Asker:
+        """Return a connection to be made to a node."""
+        timeout_s = timeout_us / 1e6
+        connect_s = min(CONNECT_S_MAX, timeout_s)
+        if self.protocol == "resp":
+            return RunResp(address, timeout=timeout_s, connect_timeout=connect_s)
+        return Client(address, timeout=timeout_s, connect_timeout=connect_s, access=self.access)
+
+
+OURS = Tongue()
 
 
 class RunClient:
@@ -47,6 +80,7 @@ class RunClient:
         rng: Rng,
         ns: str,
         final: bool = False,
+        tongue: Tongue = OURS,
     ) -> None:
         self.name = name
         self.failed: list[str] = []  # what did not succeed, of final reads
@@ -59,8 +93,9 @@ class RunClient:
         self._rng = rng
         self._ns = ns
         self._final = final
+        self._tongue = tongue
         self._at = ""
-        self._connection: tuple[str, int, Client] | None = None
+        self._connection: tuple[str, int, Asker] | None = None
 
     async def run(
         self, operations: Sequence[OperationSpec], until: Callable[[int], Awaitable[None]]
@@ -139,27 +174,27 @@ class RunClient:
     async def _ask(self, operation: OperationSpec, number: int, *, retry: bool) -> Reply:
         client = await self._connected(operation.timeout_us)
         verb, value = operation.verb.upper(), operation.value
-        extras: dict[str, Any] = {"level": operation.level or None}
-        if self._ns == "eventual":
-            extras |= {"meta": operation.meta or None, "req_id": number}
-        else:
-            extras |= {"ns": self._ns, "req_id": f"{self.name}-{number}", "retry": retry or None}
-            extras |= {"expected": operation.expected or None}
-        if verb == "INCR":
+        extras = self._extras(operation, number, retry=retry) if self._tongue.is_ours else {}
+        if verb == "CAS":
+            extras["expected"] = operation.expected or None
+        elif verb == "INCR":
             extras["by"], value = int(value or 1), ""
         return await client.request(verb, operation.key, value, **extras)
 
-    async def _connected(self, timeout_us: int) -> Client:
+    def _extras(self, operation: OperationSpec, number: int, *, retry: bool) -> dict[str, Any]:
+        """Return what only kvlab's own nodes are asked beside."""
+        level = operation.level or None
+        if self._ns == "eventual":
+            return {"level": level, "meta": operation.meta or None, "req_id": number}
+        req_id = f"{self.name}-{number}"
+        return {"level": level, "ns": self._ns, "req_id": req_id, "retry": retry or None}
+
+    async def _connected(self, timeout_us: int) -> Asker:
         """Return a client of the chosen node; another one's connection is ended."""
         if self._connection is not None and self._connection[:2] != (self._at, timeout_us):
             await self.close()
         if self._connection is None:
-            timeout_s = timeout_us / 1e6
-            client = Client(
-                self._addresses[self._at],
-                timeout=timeout_s,
-                connect_timeout=min(CONNECT_S_MAX, timeout_s),
-            )
+            client = self._tongue.asker(self._addresses[self._at], timeout_us)
             self._connection = (self._at, timeout_us, client)
         return self._connection[2]
 

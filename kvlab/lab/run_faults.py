@@ -22,6 +22,7 @@ from kvlab.experiment import Plan
 from kvlab.experiment.limits import why_not_lose
 from kvlab.fault.fault import KILLS, LASTING, LINK_KINDS, Fault, loses_data
 from kvlab.lab.kept import clear_data
+from kvlab.lab.run_others import why_not
 from kvlab.lab.run_rest import why_restless
 from kvlab.lab.run_slow import Slowed
 from kvlab.live.damage import flip_bit
@@ -124,6 +125,8 @@ class RunFaults:
     async def _why_not(self, fault: Fault) -> str:
         """Say why a fault cannot be done now, or return ""."""
         members = self._lab.members
+        if why := why_not(self._lab, self._plan, fault):
+            return why
         if fault.kind == "join":
             taken = [name for name in fault.nodes if name in members]
             return f"{taken[0]} is there already" if taken else ""
@@ -135,7 +138,8 @@ class RunFaults:
                 return f"{name} is paused"
             if fault.kind in ("pause", "slow") and "slow" in held:
                 return f"{name} is slowed"
-        if loses_data(fault.kind, self._plan.spec.sync):
+        # What servers by others promise to survive is not known: they are judged by what they do.
+        if self._lab.engine.is_ours and loses_data(fault.kind, self._plan.spec.sync):
             if self._exposed and not self._active and not await why_restless(self._lab):
                 self._exposed = False
             here = len(members)

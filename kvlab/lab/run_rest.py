@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvlab.engine.jsonline import Line
 from kvlab.errors import ClientError
+from kvlab.lab.run_others import why_incomplete, why_others_differ, why_others_restless
+from kvlab.live.security import Access
 
 if TYPE_CHECKING:
     from kvlab.lab.member import Member
@@ -22,14 +24,13 @@ KEYS_MAX = 2_000  # that are compared one by one; of the others, ranges and size
 
 async def why_restless(lab: Lab) -> str:
     """Say what keeps the nodes from being at rest, or return ""."""
+    if not lab.engine.is_ours:
+        return await why_others_restless(lab)
+    if why := why_incomplete(lab):
+        return why
     members = list(lab.members.values())
-    for member in members:
-        if member.child is None:
-            return f"{member.id} is not running: {member.last_exit or member.phase}"
-        if member.leaving:
-            return f"{member.id} is still handing its data over"
     try:
-        found = await asyncio.gather(*(_tell(member) for member in members))
+        found = await asyncio.gather(*(_tell(member, lab.access) for member in members))
     except ClientError as error:
         return f"a node does not answer: {error.message}"
     maps = [cluster_map for _, cluster_map in found]
@@ -56,10 +57,14 @@ async def why_restless(lab: Lab) -> str:
 
 async def why_different(lab: Lab, keys: Sequence[str]) -> str:
     """Say where replicas hold different records (of the eventual namespace), or return ""."""
+    if not lab.engine.is_ours:
+        return await why_others_differ(lab, keys[:KEYS_MAX])
     members = list(lab.members.values())
     try:
-        held = await asyncio.gather(*(_held(member, keys[:KEYS_MAX]) for member in members))
-        async with Line(members[0].host, members[0].port) as line:
+        held = await asyncio.gather(
+            *(_held(member, keys[:KEYS_MAX], lab.access) for member in members)
+        )
+        async with Line(members[0].host, members[0].port, lab.access) as line:
             ranges = (await line.ask({"type": "MAP", "key": ""}, ASK_S))["ranges"]
     except ClientError as error:
         return f"a node does not answer: {error.message}"
@@ -77,16 +82,16 @@ async def why_different(lab: Lab, keys: Sequence[str]) -> str:
     return ""
 
 
-async def _tell(member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
-    async with Line(member.host, member.port) as line:
+async def _tell(member: Member, access: Access) -> tuple[dict[str, Any], dict[str, Any]]:
+    async with Line(member.host, member.port, access) as line:
         status = await line.ask({"type": "STATUS", "key": ""}, ASK_S)
         return status, await line.ask({"type": "MAP", "key": ""}, ASK_S)
 
 
 async def _held(
-    member: Member, keys: Sequence[str]
+    member: Member, keys: Sequence[str], access: Access
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    async with Line(member.host, member.port) as line:
+    async with Line(member.host, member.port, access) as line:
         ranges = (await line.ask({"type": "RANGES", "key": ""}, ASK_S))["ranges"]
         records = {key: await line.ask({"type": "INSPECT", "key": key}, ASK_S) for key in keys}
         return ranges, records

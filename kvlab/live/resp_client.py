@@ -37,8 +37,20 @@ from kvlab.wire.json_lines import Reply
 _CHUNK_BYTES = 1 << 18
 _LINE_BYTES_MAX = 64 << 10
 _VALUE_BYTES_MAX = 64 << 20
-_COMMANDS = {"GET": b"GET", "SET": b"SET", "DELETE": b"DEL", "PING": b"PING"}
+COMMANDS = {
+    "GET": b"GET",
+    "SET": b"SET",
+    "DELETE": b"DEL",
+    "PING": b"PING",
+    "INCR": b"INCRBY",
+    "APPEND": b"APPEND",
+}
+_KINDS = ("GET", "SET", "DELETE", "PING")
 _MISSING = ("Key does not exist", "NOT_FOUND")
+
+
+Found = bytes | int | DefiniteError | None
+"""What a reply of RESP holds that this client understands."""
 
 
 class RespClient:
@@ -78,7 +90,7 @@ class RespClient:
 
         Raises DefiniteError or UncertainError if no reply came. Of the extras, RESP knows `ttl_ms`.
         """
-        command = _COMMANDS.get(kind.upper())
+        command = COMMANDS.get(kind.upper()) if kind.upper() in _KINDS else None
         if command is None:
             return _reply(key, error="Invalid request type", code="BAD_TYPE")
         words = [command]
@@ -104,7 +116,7 @@ class RespClient:
                 raise
             else:
                 self._route.worked(link.address)
-                return _translated(kind.upper(), key, found)
+                return reply_of(kind.upper(), key, found)
 
     def connect(self) -> str:
         """Connect if there is no connection and return the address; raise DefiniteError."""
@@ -165,7 +177,7 @@ class _Link:
             return False
         return False
 
-    def ask(self, words: Sequence[bytes], deadline: float) -> bytes | int | DefiniteError | None:
+    def ask(self, words: Sequence[bytes], deadline: float) -> Found:
         """Send a command and return its reply, an error reply too; raise LinkError."""
         request = b"*%d\r\n" % len(words)
         request += b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
@@ -180,7 +192,7 @@ class _Link:
             why = lost_reason(self.address, error)
             raise LinkError(why, sent=True, code=UNAVAILABLE) from None
 
-    def _answer(self, deadline: float) -> bytes | int | DefiniteError | None:
+    def _answer(self, deadline: float) -> Found:
         while b"\r\n" not in self._data:
             if len(self._data) > _LINE_BYTES_MAX:
                 raise self._wrong("a line without an end")
@@ -224,17 +236,17 @@ class _Link:
         )
 
 
-def _translated(kind: str, key: str, found: bytes | int | DefiniteError | None) -> Reply:
-    """Return a reply of RESP as one of the JSON protocol."""
+def reply_of(kind: str, key: str, found: Found) -> Reply:
+    """Return a reply of RESP as one of the JSON protocol; the value of INCR is the new number."""
     if isinstance(found, DefiniteError):
         return _reply(key, error=found.message, code=found.code)
     if (kind == "GET" and found is None) or (kind == "DELETE" and found == 0):
         return _reply(key, error=_MISSING[0], code=_MISSING[1])
-    value = (
-        found.decode(errors="backslashreplace")
-        if kind == "GET" and isinstance(found, bytes)
-        else ""
-    )
+    value = ""
+    if kind == "GET" and isinstance(found, bytes):
+        value = found.decode(errors="backslashreplace")
+    elif kind == "INCR" and isinstance(found, int):
+        value = str(found)
     return _reply(key, value=value)
 
 

@@ -156,7 +156,7 @@ class EngineSpec:
     probe: Probe = "get"
     """What a server must answer to count as ready; connect: it accepts a connection."""
     knows: tuple[str, ...] = ()
-    """Which of kvlab's own questions the servers answer: STATUS, LEAVE."""
+    """Which questions of kvlab's protocol the servers answer: STATUS, LEAVE, CAS, INCR, APPEND."""
     env: tuple[tuple[str, str], ...] = ()
     """Names and values that are added to the environment."""
 

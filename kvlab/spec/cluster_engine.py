@@ -20,7 +20,7 @@ from kvlab.spec.template import PLACEHOLDERS, SOCKET, placeholders_of
 
 PROTOCOLS: Final = ("json", "resp")
 PROBES: Final = ("get", "ping", "connect")
-QUESTIONS: Final = ("STATUS", "LEAVE")
+QUESTIONS: Final = ("STATUS", "LEAVE", "CAS", "INCR", "APPEND")
 ENV_COUNT_MAX: Final = 100
 ENV_RESERVED: Final = "KVLAB_"
 """Marks of a cluster's processes begin so."""

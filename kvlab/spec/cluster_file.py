@@ -51,7 +51,7 @@ _MS: Final = 1_000
 _SECOND: Final = 1_000_000
 _MINUTE: Final = 60 * _SECOND
 
-_KEYS: Final = tuple(name.removesuffix("_us") for name in ClusterSpec.__dataclass_fields__)
+CLUSTER_KEYS: Final = tuple(name.removesuffix("_us") for name in ClusterSpec.__dataclass_fields__)
 _DEFAULT: Final = ClusterSpec(nodes=())
 """What a file says that says nothing: where each reader below finds its defaults."""
 
@@ -67,9 +67,15 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
         said = f"the file is {shown(root)}; write keys and values, such as nodes: 3"
         problems.add(line_of(root), said)
         problems.raise_if_any()
-    file = Section(problems, "", mapping, _KEYS, line=1)
+    spec = read_cluster(Section(problems, "", mapping, CLUSTER_KEYS, line=1))
+    problems.raise_if_any()
+    return spec
+
+
+def read_cluster(file: Section) -> ClusterSpec:
+    """Read a whole cluster out of a mapping with CLUSTER_KEYS; what is wrong becomes a problem."""
     nodes = read_nodes(file)
-    spec = ClusterSpec(
+    return ClusterSpec(
         nodes=nodes,
         version=int(file.choice("version", str(_DEFAULT.version), VERSIONS)),
         name=read_name(file, _DEFAULT.name),
@@ -89,8 +95,6 @@ def parse_cluster(text: str, *, source: str = "cluster.yaml") -> ClusterSpec:
         log=_log(file),
         security=_security(file),
     )
-    problems.raise_if_any()
-    return spec
 
 
 def read_name(file: Section, default: str) -> str:

@@ -6,8 +6,11 @@ It resolves nothing and draws nothing: `experiment` turns a scenario into a plan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
+
+from kvlab.spec.cluster import ClusterSpec, quorum
+from kvlab.spec.template import placeholders_of
 
 SECOND_US: Final = 1_000_000
 FAULT_KINDS: Final = (
@@ -149,7 +152,8 @@ class WorkloadSpec:
 class ScenarioSpec:
     """All of one run but its chance, which `seed` decides.
 
-    `operations` are done in place of the workload where there are any.
+    `operations` are done in place of the workload where there are any. With `cluster`, what it says
+    of nodes stands in the fields here too (`on_cluster`).
     """
 
     name: str = "scenario"
@@ -175,3 +179,49 @@ class ScenarioSpec:
     expect: str = "valid"  # one of EXPECTATIONS
     time_us: int = 30 * SECOND_US  # until everything is undone
     settle_us: int = 30 * SECOND_US  # within which the nodes must then agree and serve
+    cluster: ClusterSpec | None = None  # that it runs on, in place of what is said here of nodes
+    folder: str = ""  # where programs and files of the cluster are looked for; "": the current one
+
+    @property
+    def founders(self) -> tuple[str, ...]:
+        """Return the names of the nodes that there are at first."""
+        if self.cluster is not None:
+            return self.cluster.node_ids
+        return tuple(f"server{number}" for number in range(1, self.nodes + 1))
+
+    @property
+    def is_of_others(self) -> bool:
+        """Whether the servers are not kvlab's own nodes."""
+        return self.cluster is not None and bool(self.cluster.engine.command)
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether nodes have a folder in which data outlasts them, as far as it can be known."""
+        if self.cluster is None or not self.is_of_others:
+            return self.sync != "memory"
+        engine = self.cluster.engine
+        words = (*engine.command, *(value for _, value in engine.env))
+        return any("data" in placeholders_of(word) for word in words)
+
+
+def on_cluster(spec: ScenarioSpec, cluster: ClusterSpec, folder: str = "") -> ScenarioSpec:
+    """Return the scenario on another cluster than its own: all that it says of nodes is the cluster's.
+
+    How many copies servers by others keep is not known, nor when they lose some: what is usual stands
+    in those fields, and nothing is concluded from them.
+    """
+    nodes = len(cluster.nodes)
+    if cluster.engine.command:
+        usual = ScenarioSpec()
+        copies = min(usual.copies, nodes)
+        r = w = quorum(copies)
+        sync, ranges, dead_after_us = "always", usual.ranges, usual.dead_after_us
+    else:
+        copies = min(cluster.replication.n, nodes)
+        r, w = min(cluster.replication.r, copies), min(cluster.replication.w, copies)
+        sync, ranges = cluster.storage.sync, cluster.ranges
+        dead_after_us = cluster.dead_after_us
+    return replace(
+        spec, nodes=nodes, copies=copies, r=r, w=w, sync=sync, ranges=ranges,
+        dead_after_us=dead_after_us, cluster=cluster, folder=folder,
+    )  # fmt: skip

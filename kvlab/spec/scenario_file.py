@@ -15,7 +15,15 @@ from typing import Final
 import yaml
 
 from kvlab.spec.cluster import ReplicationSpec
-from kvlab.spec.cluster_file import SEED_MAX, VERSIONS, read_name, read_ranges, read_replication
+from kvlab.spec.cluster_file import (
+    CLUSTER_KEYS,
+    SEED_MAX,
+    VERSIONS,
+    read_cluster,
+    read_name,
+    read_ranges,
+    read_replication,
+)
 from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
 from kvlab.spec.scenario import (
@@ -28,6 +36,7 @@ from kvlab.spec.scenario import (
     PhaseSpec,
     ScenarioSpec,
     WorkloadSpec,
+    on_cluster,
 )
 from kvlab.spec.scenario_faults import FAULTS_MAX, read_faults
 from kvlab.spec.scenario_items import (
@@ -60,8 +69,13 @@ _KEYS: Final = (
     *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
     *("ns", "sync", "fsync", "dead_after"),
     *("time", "settle", "workload", "operations", "phases", "faults"),
-    *("guards", "checks", "expect"),
+    *("guards", "checks", "expect", "cluster", "folder"),
 )
+_OF_CLUSTER: Final = (
+    *(("nodes", "nodes"), ("replication", "copies"), ("replication", "r"), ("replication", "w")),
+    *(("ranges", "ranges"), ("sync", "sync"), ("dead_after", "dead_after_us")),
+)
+"""Keys, and their fields, that `cluster` answers, too."""
 _WORKLOAD_KEYS: Final = (
     *("operations", "clients", "keys", "for", "timeout", "mix", "value", "level"),
 )
@@ -107,7 +121,7 @@ def _scenario(file: Section) -> ScenarioSpec:
     faults = phase_faults + read_faults(file, end_us)
     if len(faults) > FAULTS_MAX:
         file.wrong("faults", f"write at most {FAULTS_MAX}, those of phases included")
-    return ScenarioSpec(
+    spec = ScenarioSpec(
         name=read_name(file, _DEFAULT.name),
         seed=file.integer("seed", _DEFAULT.seed, low=0, high=SEED_MAX),
         nodes=nodes,
@@ -135,6 +149,26 @@ def _scenario(file: Section) -> ScenarioSpec:
         time_us=time_us,
         settle_us=file.duration("settle", _DEFAULT.settle_us, low_us=_MS, high_us=TIME_US_MAX),
     )
+    return _on_cluster(file, spec)
+
+
+def _on_cluster(file: Section, spec: ScenarioSpec) -> ScenarioSpec:
+    """Read `cluster` and `folder`; what is said of nodes beside them must be the same."""
+    if file.get("cluster") is None:
+        if file.get("folder") is not None:
+            file.wrong("folder", "leave it out: it is for the programs of cluster:")
+        return spec
+    before = len(file.problems.found)
+    cluster = read_cluster(file.section("cluster", CLUSTER_KEYS, sample="{nodes: 3}"))
+    folder = (file.text("folder") or "") if file.get("folder") is not None else ""
+    if len(file.problems.found) > before:
+        return spec
+    found = on_cluster(spec, cluster, folder)
+    for key, field in _OF_CLUSTER:
+        if file.get(key) is not None and getattr(spec, field) != getattr(found, field):
+            file.wrong(key, "leave it out", complaint=", but cluster says otherwise")
+            break
+    return found
 
 
 def _time(file: Section, phases: tuple[PhaseSpec, ...]) -> int:

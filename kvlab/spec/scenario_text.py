@@ -84,6 +84,11 @@ def _lines(spec: ScenarioSpec) -> Iterator[str]:
     if spec.checks:
         yield f"checks: [{', '.join(map(_text, spec.checks))}]"
     yield from (f"{key}: {text}" for key, text in _differing(spec, _DEFAULT, _EXPECT))
+    if spec.folder:
+        yield f"folder: {_text(spec.folder)}"
+    if spec.cluster is not None:
+        yield "cluster:"
+        yield from (f"  {line}" for line in spec.cluster.to_yaml().splitlines())
 
 
 def _list(key: str, items: Iterable[Iterable[Pair]]) -> Iterator[str]:

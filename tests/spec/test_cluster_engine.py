@@ -89,7 +89,7 @@ def test_all_problems_of_an_engine_are_told_at_once():
         ),
         "5: engine.protocol is http; write json or resp",
         "6: engine.probe is look; write get, ping or connect",
-        "7: engine.knows has MAP; write STATUS or LEAVE",
+        "7: engine.knows has MAP; write STATUS, LEAVE, CAS, INCR or APPEND",
         "8: engine.envs is not a key here; did you mean env?",
         (
             "9: engine.env.KVLAB_STATE cannot name a variable;"
