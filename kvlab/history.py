@@ -5,7 +5,8 @@ It opens no file and reads no clock: bytes and times go in and out; lab and cli 
 1. Lines are in real-time order; `i` is the number of the line, counted from 0.
 2. An operation is (client, op). It has one invocation and at most one completion after it.
 3. A missing completion means `info`: the operation may have happened, and may still happen.
-4. A written value is in the invocation; a read value in the completion, null for an absent key.
+4. A written value is in the invocation; a read value in the completion, null for an absent key. The
+   completion of an incr or append may tell what it made: the sum, the length of the text in bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Outcome = Literal["ok", "fail", "info"]
 EventType = Literal["invoke", "ok", "fail", "info"]
 Function = Literal["get", "set", "delete", "cas", "incr", "append"]
 
+MADE = ("incr", "append")
+"""Functions that write what depends on what is there, and may be told what they made."""
 BUFFER_BYTES = 1 << 16  # encoded events that wait in memory before they go to the sink
 PROBLEMS_SHOWN = 20  # wrong lines named in one error
 SHOWN_CHARS = 80  # of a wrong line
@@ -60,6 +63,7 @@ class Op(msgspec.Struct, gc=False):
     never completed for certain (`info`) has `end` None. `value` is what was written, or read.
     `version` is the place in the store's own order of writes that the completion told, greater is
     newer; 0 when it told none, or one that is not a decimal number and so has no order here.
+    `result` is what an incr or append that is ok was told: the sum, the length in bytes.
     Checkers make millions of these by place (check/columns.py): keep the order of the fields.
     """
 
@@ -79,6 +83,7 @@ class Op(msgspec.Struct, gc=False):
     final: bool = False
     degraded: bool = False
     version: int = 0
+    result: str | None = None
 
 
 class History(msgspec.Struct, frozen=True):
@@ -245,6 +250,8 @@ def _complete(op: Op, event: Event, place: int) -> str:
         if event.value is UNSET:
             return "a get that is ok needs a value (null for an absent key)"
         op.value = event.value
+    elif op.f in MADE and event.type == "ok" and event.value is not UNSET:
+        op.result = event.value
     return ""
 
 

@@ -42,7 +42,7 @@ BLOCK_OPS = 1024  # turned into arrays at a time, so that they stay in the proce
 class Columns(msgspec.Struct, frozen=True):
     """Operations as arrays of one length; a row is an operation, as in `history.Op`.
 
-    `key`, `value`, `expected`, `client`, `node` and `error` are places in the lists of texts.
+    `key`, `value`, `expected`, `result`, `client`, `node` and `error` are places in the lists of texts.
     `end` and `end_us` are NONE where there is none.
     """
 
@@ -67,6 +67,7 @@ class Columns(msgspec.Struct, frozen=True):
     version: npt.NDArray[Any]  # int64, or Python's integers where one is beyond 63 bits
     final: Bools
     degraded: Bools
+    result: Ids  # a place among the values, ABSENT where none was told
 
     def __len__(self) -> int:
         return len(self.key)
@@ -214,6 +215,7 @@ def ops_of(columns: Columns, rows: Ints) -> list[Op]:
         cells("final"),
         cells("degraded"),
         cells("version"),
+        texts("result", columns.values),
     )
     return list(map(Op, *fields))
 
@@ -225,7 +227,7 @@ def columns_of(history: Operations) -> Columns:
     keys, clients = Names(), Names()
     values, nodes, errors = Names(None), Names(""), Names("")
     names = {"key": keys, "value": values, "expected": values, "client": clients}
-    names |= {"node": nodes, "error": errors}
+    names |= {"result": values, "node": nodes, "error": errors}
     ops = history.ops
     lows = range(0, max(len(ops), 1), BLOCK_OPS)
     blocks = [_block(ops[low : low + BLOCK_OPS], names) for low in lows]

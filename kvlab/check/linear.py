@@ -67,7 +67,7 @@ def check_linear(history: Operations, *, budget_steps: int = BUDGET_STEPS) -> Ch
     for key in keys.rest:
         some = ops[key]
         calls = calls_of(some)
-        if all(call.f not in SEEING for call in calls if call.sure):
+        if not any(call.f in SEEING or call.op.result is not None for call in calls if call.sure):
             continue
         proof = impossible(key, some, calls)
         if proof is None:

@@ -13,7 +13,8 @@ It orders nothing: it says what each operation sees and leaves behind, given the
 5. A compare-and-set that succeeded saw `expected` and left `value`, with nothing in between. One
    that failed is left out: it may have failed for any reason.
 6. `incr` adds its value, a whole number in decimal text, or 1; an absent key counts as 0. `append`
-   adds its text at the end. Their results are not recorded; gets see what they made.
+   adds its text at the end. Where they were told what they made (the sum, the length in bytes) they
+   saw that, too.
 """
 
 from __future__ import annotations
@@ -98,13 +99,16 @@ def _cas(state: State, call: Call) -> StateOrMark:
 
 def _incr(state: State, call: Call) -> StateOrMark:
     try:
-        return str(int(state or "0") + int(call.op.value or "1"))
+        made = str(int(state or "0") + int(call.op.value or "1"))
     except ValueError:  # no number is there, or none was given: no store can have done this
         return Mark.REFUSED
+    return made if call.op.result in (None, made) else Mark.REFUSED
 
 
 def _append(state: State, call: Call) -> StateOrMark:
-    return (state or "") + (call.op.value or "")
+    made = (state or "") + (call.op.value or "")
+    told = call.op.result
+    return made if told is None or told == str(len(made.encode())) else Mark.REFUSED
 
 
 STEPS: dict[Function, Callable[[State, Call], StateOrMark]] = {

@@ -7,7 +7,8 @@ and search found out.
    that may have written that value, and began in time, is named too. So an order of the whole
    history, cut down to the named operations, would be an order of these. There is none.
 2. Where values are made of earlier ones (`incr`, `append`), only gets can be spared, and what began
-   after the last get had ended, if nothing but gets can be at odds with the value it finds.
+   after the last get had ended, if nothing but gets can be at odds with the value it finds: not where
+   they were told what they made.
 3. `core` spares operations as long as its steps last; the sentence says if more might be spared.
 """
 
@@ -250,6 +251,7 @@ class _Shrink:
         self._made = any(call.f in MADE for call in calls)
         functions = {call.f for call in calls}
         self._blind = functions <= {"get", "incr"} or not functions & {"incr", "cas"}
+        self._blind &= all(call.op.result is None for call in calls)
         self._starts = _starts(calls)
 
     def run(self) -> list[Call]:

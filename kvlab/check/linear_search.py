@@ -21,7 +21,8 @@ Each shortcut keeps an order if there is one:
    to write it in time: who writes it must begin before who sees it ends. One write is enough for
    many gets, but each compare-and-set uses one up. A few that end first are looked at.
 6. Where there are only gets and appends, a value that is no beginning of what a get still to come
-   saw leads nowhere. A doubtful part that is in nothing that anybody saw is left out.
+   saw leads nowhere. A doubtful part that is in nothing that anybody saw is left out, unless some
+   append was told a length, which counts it.
 
 4 and 5 do not hold where values are made of earlier ones (`incr`, `append`), and are not used there.
 """
@@ -72,7 +73,7 @@ class Search:
         if not self._made:
             seen = frozenset(call.sees for call in calls)
             doubtful = [call for call in doubtful if call.writes in seen]
-        elif "incr" not in functions:
+        elif "incr" not in functions and all(call.op.result is None for call in calls):
             # What was written stays in what grows from it: a part that nobody saw was not missed.
             texts = "\0".join(call.sees for call in calls if isinstance(call.sees, str))
             doubtful = [
@@ -291,9 +292,9 @@ class _Seer(msgspec.Struct, frozen=True, gc=False):
     uses: bool  # the value is gone when it is done
 
 
-def _kind(call: Call) -> tuple[str, StateOrMark, StateOrMark, str | None]:
+def _kind(call: Call) -> tuple[str, StateOrMark, StateOrMark, str | None, str | None]:
     """Return what equal operations have in common."""
-    return call.f, call.sees, call.writes, call.op.value
+    return call.f, call.sees, call.writes, call.op.value, call.op.result
 
 
 def _with(base: int, mask: int, number: int) -> tuple[int, int]:

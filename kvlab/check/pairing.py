@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from kvlab.check.columns import (
     ABSENT,
+    APPEND,
     CAS,
     FUNCTIONS,
     GET,
+    INCR,
     INFO,
     NONE,
     OK,
@@ -167,6 +169,9 @@ def _columns(events: Events, begun: Ints, done: Ints) -> Columns:
         version=told(events.version, 0),
         final=events.final[begun] | told(events.final, False).astype(np.bool_),
         degraded=told(events.degraded, False).astype(np.bool_),
+        result=np.where(
+            np.isin(f, (INCR, APPEND)) & (outcome == OK), _known(told(events.value, ABSENT)), ABSENT
+        ).astype(np.int32),
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kvlab.errors import DefiniteError, UncertainError
-from kvlab.history import Event, EventType, Function, Outcome, Recorder, outcome_of
+from kvlab.history import MADE, Event, EventType, Function, Outcome, Recorder, outcome_of
 from kvlab.lab.run_resp import RunResp
 from kvlab.live.client import Client
 from kvlab.live.security import OPEN, Access
@@ -247,4 +247,7 @@ class RunClient:
             event.degraded = reply.degraded or operation.level in WEAK_LEVELS
             if f == "get" and kind == "ok":
                 event.value = reply.value if reply.status == "SUCCESS" else None
+            elif f in MADE and kind == "ok" and reply.value and not operation.again:
+                # What was asked again may be told what the first time made, or what is there now.
+                event.value = reply.value
         self._recorder.add(event)

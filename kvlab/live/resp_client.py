@@ -237,7 +237,7 @@ class _Link:
 
 
 def reply_of(kind: str, key: str, found: Found) -> Reply:
-    """Return a reply of RESP as one of the JSON protocol; the value of INCR is the new number."""
+    """Return a reply of RESP as one of the JSON protocol; of INCR and APPEND it has the number."""
     if isinstance(found, DefiniteError):
         return _reply(key, error=found.message, code=found.code)
     if (kind == "GET" and found is None) or (kind == "DELETE" and found == 0):
@@ -245,7 +245,7 @@ def reply_of(kind: str, key: str, found: Found) -> Reply:
     value = ""
     if kind == "GET" and isinstance(found, bytes):
         value = found.decode(errors="backslashreplace")
-    elif kind == "INCR" and isinstance(found, int):
+    elif kind in ("INCR", "APPEND") and isinstance(found, int):
         value = str(found)
     return _reply(key, value=value)
 

@@ -66,9 +66,11 @@ def after(one: Op, state: str | None) -> object:
             return one.value if state == one.expected else REFUSED
         case "incr":
             is_number = state is None or state.isdigit()
-            return str(int(state or 0) + int(one.value or 1)) if is_number else REFUSED
+            made = str(int(state or 0) + int(one.value or 1)) if is_number else None
+            return made if made is not None and one.result in (None, made) else REFUSED
         case "append":
-            return (state or "") + (one.value or "")
+            made = (state or "") + (one.value or "")
+            return made if one.result in (None, str(len(made))) else REFUSED
     raise AssertionError(one.f)
 
 

@@ -13,13 +13,40 @@ from kvlab.check.linear_model import calls_of
 from kvlab.check.linear_proof import clash, core, impossible
 from kvlab.check.linear_search import Search
 from kvlab.check.linear_zones import sort_keys
-from kvlab.history import Op
+from kvlab.history import MADE, Op
 from kvlab.rng import Rng
 
-from .register import drawn, has_order, history, op, saw_something, small_histories
+from .register import REFUSED, after, drawn, has_order, history, op, saw_something, small_histories
 
 STEPS = 1_000_000
 DRAWN = 1_000  # histories for each seed
+
+
+def with_results(rng: Rng, ops: list[Op]) -> list[Op]:
+    """Tell each incr and append what it made if all happened as they began; now and then wrongly."""
+    state: str | None = None
+    for one in ops:
+        found = after(one, state) if one.outcome == "ok" or rng.random() < 0.5 else REFUSED
+        if found is REFUSED:
+            continue
+        state = found
+        if one.f in MADE and one.outcome == "ok" and rng.random() < 0.8:
+            told = state if one.f == "incr" else str(len(state or ""))
+            one.result = told if rng.random() < 0.9 else str(int(told or 0) + 1)
+    return ops
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_incr_and_append_were_told_is_judged(seed):
+    rng = Rng(seed, "results")
+    verdicts = set()
+    for _ in range(DRAWN):
+        ops = with_results(rng, drawn(rng, unique=False))
+        if not any(one.result for one in ops):
+            continue
+        agree(ops)
+        verdicts.add(check_linear(history(*ops)).verdict)
+    assert verdicts == {Verdict.VALID, Verdict.INVALID}
 
 
 def is_simple(ops: list[Op]) -> bool:
