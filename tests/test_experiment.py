@@ -15,9 +15,12 @@ from kvlab.experiment import (
     make_plan,
     with_weak_acknowledgements,
 )
+from kvlab.experiment.lateness import LATE, lateness_of
 from kvlab.fault.fault import Fault
 from kvlab.history import Event
 from kvlab.spec.scenario import (
+    CHECKED_KINDS,
+    KINDS,
     SECOND_US,
     FaultSpec,
     GuardsSpec,
@@ -56,6 +59,69 @@ def test_a_workload_becomes_operations_in_order_of_time_with_values_of_their_own
         [one.at_us for one in given] == sorted(one.at_us for one in given)
         for given in plan.operations.values()
     )
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_workload_by_name_is_drawn_from_the_seed_with_values_of_their_own(kind) -> None:
+    ns = "linear" if kind in ("counter", "append") else "eventual"
+    work = WorkloadSpec(kind=kind, operations=300, clients=3, keys=9, span_us=SECOND_US)
+    plan = make_plan(spec(workload=work, ns=ns))
+
+    each = [one for given in plan.operations.values() for one in given]
+    written = [one for one in each if one.verb != "get"]
+    values = [one.value for one in written if one.verb != "incr"]
+    assert len(values) == len(set(values))
+    assert written
+    assert len(each) >= 300
+    assert plan == make_plan(spec(workload=work, ns=ns))
+    assert all(0 < one.at_us < SECOND_US for one in each)
+    if kind == "set":
+        assert len({one.key for one in written}) == len(written), "each key is written once"
+    assert (kind in plan.checks) is (kind in CHECKED_KINDS)
+    assert make_plan(spec(workload=work, ns=ns, checks=("lost",))).checks[0] == "lost"
+
+
+def test_ycsb_writes_every_key_before_it_begins_and_mixes_as_it_should() -> None:
+    def shares(kind: str) -> tuple[float, int]:
+        work = WorkloadSpec(kind=kind, operations=2_000, keys=50, span_us=SECOND_US)
+        each = [
+            one for given in make_plan(spec(workload=work)).operations.values() for one in given
+        ]
+        each.sort(key=lambda one: one.at_us)
+        assert {one.key for one in each[:50]} == {f"user{number}" for number in range(50)}
+        rest = each[50:]
+        return sum(one.verb == "get" for one in rest) / len(rest), len(rest)
+
+    assert shares("ycsb-a")[0] == pytest.approx(0.5, abs=0.05)
+    assert shares("ycsb-b")[0] == pytest.approx(0.95, abs=0.02)
+    assert shares("ycsb-c") == (1.0, 2_000)
+    assert shares("ycsb-e")[1] > 15_000, "a scan is ten gets"
+    assert shares("ycsb-f")[0] == pytest.approx(2 / 3, abs=0.05), "a read before each write"
+
+
+def test_how_late_operations_were_begun_is_told() -> None:
+    def event(t_us: int, due_us: int, kind: str = "invoke", **fields) -> Event:
+        return Event(
+            t_us=t_us,
+            client="c",
+            op=t_us,
+            type=kind,
+            f="get",
+            key="k",
+            intended_us=due_us,
+            **fields,
+        )
+
+    events = [event(100 + late, 100) for late in range(100)]
+    events += [event(900, 0, "fail", error=LATE), event(950, 0, final=True)]
+    assert lateness_of(events) == {
+        "operations": 100,
+        "not_sent": 1,
+        "late_us_p50": 50,
+        "late_us_p99": 99,
+        "late_us_max": 99,
+    }
+    assert lateness_of([])["late_us_max"] == 0
 
 
 def test_operations_that_are_written_out_take_the_place_of_the_workload() -> None:

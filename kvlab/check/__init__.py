@@ -12,6 +12,7 @@ It is not a report: it gives one sentence and the operations that prove it. Pure
     staleness   how far behind gets were, in versions and time, and how likely
     availability  how long nothing succeeded; liveness: whether anything does after the last fault
     converged   final reads of one key agree
+    elements, counter, appended, cart    sets, counters, growing texts and lists, by their workloads
     logs        nothing that nodes logged looks like a defect
 """
 
@@ -20,8 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kvlab.check.appended import check_append
 from kvlab.check.availability import check_availability, check_liveness
+from kvlab.check.cart import check_cart
 from kvlab.check.converged import check_converged
+from kvlab.check.counter import check_counter
+from kvlab.check.elements import check_set
 from kvlab.check.fresh import check_fresh
 from kvlab.check.linear import check_linear
 from kvlab.check.lost import check_lost
@@ -54,6 +59,10 @@ EXTRA: dict[str, Callable[..., Check]] = {
     "staleness": check_staleness,
     "availability": check_availability,
     "liveness": check_liveness,
+    "set": check_set,
+    "counter": check_counter,
+    "append": check_append,
+    "cart": check_cart,
 }
 """What only some stores promise, or only with some settings: they run when asked for."""
 
@@ -73,6 +82,10 @@ SUMMARIES = {
     "staleness": "gets are behind by few versions and for a short time (figures; bounds if given)",
     "availability": "something always succeeded (figures; bounds if given)",
     "liveness": "something succeeds after the last fault",
+    "set": "every key that was written once and acknowledged is there at the end, and no other",
+    "counter": "every number seen lies between what was certainly and what was possibly added",
+    "append": "every part that was appended is there once, in order, and texts only grow",
+    "cart": "no acknowledged thing is missing from a list that clients read and write back",
     "logs": "nothing that nodes logged looks like a defect (run directories)",
 }
 """What each check asks, in one line; `logs` reads no history and is not run by `run_checks`."""

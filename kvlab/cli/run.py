@@ -27,11 +27,11 @@ from kvlab.errors import InvalidError, UnknownError, UsageError, VacuousError
 from kvlab.experiment import Judgement, Plan, is_as_expected, make_plan
 from kvlab.rng import fresh_seed
 from kvlab.rundir import Journal, RunDir, new_run
-from kvlab.spec.scenario import on_cluster
+from kvlab.spec.scenario import LINEAR_VERBS, on_cluster
 
 if TYPE_CHECKING:
-    from kvlab.experiment import PhaseCount
     from kvlab.lab.run import Outcome
+    from kvlab.lab.run_judge import Judged
     from kvlab.spec.scenario import ScenarioSpec
 
 STAMP = "%Y%m%d-%H%M%S"
@@ -160,8 +160,7 @@ def _changed(spec: ScenarioSpec, seed: int | None, ns: str) -> ScenarioSpec:
     if ns not in ("", "eventual", "linear"):
         raise UsageError(f"--ns is eventual or linear, not {ns}")
     changed = replace(spec, ns=ns or spec.ns, seed=spec.seed if seed is None else seed)
-    work = spec.workload
-    if changed.ns == "eventual" and (work.cas or work.incr or work.append):
+    if changed.ns == "eventual" and spec.workload.verbs.intersection(LINEAR_VERBS):
         raise UsageError("cas, incr and append need ns: linear", hint="leave --ns out")
     return changed
 
@@ -210,11 +209,12 @@ def _perform(
         seed=spec.seed, reproduce=repeat, environment=_environment()
     )
     document["expect"] = spec.expect
+    document["load"] = judged.load
     files.finish(outcome.record.faults, document)
     if as_json:
         out.show_json(document | {"run": str(files.path)})
     else:
-        _show(plan, outcome, judged.judgement, judged.phases, files.path, repeat)
+        _show(plan, outcome, judged, files.path, repeat)
     raise typer.Exit(_exit_code(judged.judgement, spec.expect))
 
 
@@ -233,15 +233,14 @@ async def _ended_by_sigterm(work: Coroutine[Any, Any, Outcome]) -> Outcome:
 def _show(
     plan: Plan,
     outcome: Outcome,
-    judgement: Judgement,
-    phases: list[PhaseCount],
+    judged: Judged,
     path: Path,
     repeat: str,
 ) -> None:
     from kvlab.report.demo import checks_table, phases_table
     from kvlab.report.sim import faults_table
 
-    spec = plan.spec
+    spec, judgement = plan.spec, judged.judgement
     work = sum(map(len, plan.operations.values()))
     copies = f"{spec.copies} copies (r {spec.r}, w {spec.w})"
     if spec.is_of_others and spec.cluster is not None:
@@ -254,8 +253,16 @@ def _show(
     if outcome.record.faults:
         out.show(faults_table(outcome.record.faults))
         out.say("")
-    out.show(phases_table(phases), checks_table(judgement.checks))
+    out.show(phases_table(judged.phases), checks_table(judgement.checks))
     out.say("")
+    load = judged.load
+    p50, p99, most = (
+        units.format_duration(load[f"late_us_{one}"]) for one in ("p50", "p99", "max")
+    )
+    out.say(
+        f"load: {load['operations']} operations, begun {p50} late in the median, {p99} at 99 %,"
+        f" {most} at most; {load['not_sent']} could not be sent in time"
+    )
     for name, said in judgement.guards.items():
         if said:
             out.say(f"guard {name}: {said}")

@@ -106,6 +106,11 @@ def sim(
             f"{scenario} runs on a cluster of its own, and only kvlab's own nodes can be simulated",
             hint="kvlab run, or leave cluster: out",
         )
+    if read is not None and read.workload.kind == "cart":
+        raise UsageError(
+            "clients of the simulator do not decide by what they read, as those of a cart do",
+            hint=f"kvlab run {scenario}",
+        )
     job = Job(scenario=read, nodes=nodes, operations=operations, mutant=_known(mutant))
     single = seed is not None or (read is not None and seeds is None and duration is None)
     if not single:

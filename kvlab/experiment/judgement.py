@@ -139,8 +139,9 @@ def judge_promise(
 ) -> Check:
     """Check one promise; where there was nothing to judge, there is nothing wrong."""
     options: dict[str, Any] = {}
-    if name == "lost":
+    if name in ("lost", "set", "cart"):
         events = with_weak_acknowledgements(plan, events)
+    if name == "lost":
         options["clock_error_us"] = clock_error_us(plan)
     elif name in ("availability", "liveness"):
         options["healed_us"] = healed_us

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from kvlab.experiment.workloads import draw_kind
 from kvlab.rng import Rng
 from kvlab.spec.scenario import VERBS, OperationSpec, ScenarioSpec, WorkloadSpec
 
@@ -21,6 +22,9 @@ def draw_operations(
     spec: ScenarioSpec, founders: tuple[str, ...], rng: Rng
 ) -> Iterable[OperationSpec]:
     """Draw the operations of a workload: evenly spread over time, values unique."""
+    if spec.workload.kind != "mix":
+        yield from draw_kind(spec, rng)
+        return
     work = spec.workload
     styles = [_style(rng) for _ in range(work.clients)]
     for number in range(work.operations):

@@ -17,7 +17,7 @@ from kvlab.experiment.faults import resolve_faults
 from kvlab.experiment.operations import draw_operations
 from kvlab.fault.fault import LASTING, Fault, loses_data
 from kvlab.rng import Rng
-from kvlab.spec.scenario import LINEAR_VERBS, VERBS, OperationSpec, ScenarioSpec
+from kvlab.spec.scenario import CHECKED_KINDS, VERBS, OperationSpec, ScenarioSpec
 
 VERSIONED = ("fresh", "monotonic-writes", "writes-follow-reads")
 """Checks that see nothing where no versions are told."""
@@ -69,8 +69,15 @@ class Plan:
 
     @property
     def checks(self) -> tuple[str, ...]:
-        """Return the checks of the history: those of the scenario, or what the setting promises."""
+        """Return the checks of the history: those of the scenario, or what the setting promises.
+
+        The check of the workload's own kind is among them where anything is promised.
+        """
         found = checks_of(self.spec.checks) or self.promises
+        kind = self.spec.workload.kind
+        is_checked = kind in CHECKED_KINDS and not self.spec.operations and self.promises
+        if is_checked and kind not in found:
+            found = (*found, kind)
         if not self.spec.is_of_others:
             return found
         return tuple(name for name in found if name not in VERSIONED)
@@ -177,9 +184,10 @@ def _check_others(spec: ScenarioSpec) -> None:
             f"{asked[0]} compares versions, which servers by others do not tell",
             hint="the checks lost, reads, linear and staleness need none",
         )
-    verbs = {verb for verb in LINEAR_VERBS if getattr(spec.workload, verb)}
+    work = spec.workload
+    verbs = {"cas"} if work.kind == "cart" and spec.ns == "linear" else set(work.verbs)
     if spec.operations:
-        verbs = {one.verb for one in spec.operations if one.verb in LINEAR_VERBS}
+        verbs = {one.verb for one in spec.operations}
     missing = sorted(verbs - set(verbs_of(spec)))
     if missing:
         name = missing[0].upper()

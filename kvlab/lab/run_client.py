@@ -16,23 +16,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import msgspec
+
 from kvlab.errors import DefiniteError, UncertainError
+from kvlab.experiment.lateness import LATE
 from kvlab.history import MADE, Event, EventType, Function, Outcome, Recorder, outcome_of
 from kvlab.lab.run_resp import RunResp
 from kvlab.live.client import Client
 from kvlab.live.security import OPEN, Access
 from kvlab.rng import Rng
-from kvlab.spec.scenario import OperationSpec
+from kvlab.spec.scenario import CART_VERBS, OperationSpec
 from kvlab.wire.json_lines import Reply
 
 CONNECT_S_MAX = 0.5
 RETRY_S = 0.02  # from a node that cannot be reached to the next one
 WEAK_LEVELS = ("one",)
+CONFLICT = "CONFLICT"  # the code of a cas that did not find what it expected
 TURNED_AWAY = "ENDING"  # the node is being stopped and did nothing
-LATE = "not sent in time"
 
 Address = tuple[str, int]
 
@@ -94,6 +97,8 @@ class RunClient:
         self._ns = ns
         self._final = final
         self._tongue = tongue
+        self._seen = ""  # what the last operation was told
+        self._failed = ""  # why the last operation did not succeed
         self._at = ""
         self._connection: tuple[str, int, Asker] | None = None
 
@@ -104,7 +109,7 @@ class RunClient:
         try:
             for operation in operations:
                 await until(operation.at_us)
-                await self.do(operation)
+                await (self._add if operation.verb in CART_VERBS else self.do)(operation)
         finally:
             await self.close()
 
@@ -126,10 +131,32 @@ class RunClient:
             return False
         outcome, error, reply = await self._ask_on(operation, number, began_us)
         self._finish(outcome, error, operation, number, name, reply)
+        self._failed = error
+        self._seen = reply.value if reply is not None and reply.status == "SUCCESS" else ""
         if outcome == "info":
             self._renamed += 1
             self._as = f"{self.name}.{self._renamed}"
         return outcome == "ok"
+
+    async def _add(self, operation: OperationSpec) -> bool:
+        """Read a list and write it back with one thing more; swapped, until it was as it was read."""
+        verb = "set" if operation.verb == "add" else "cas"
+        until_us = max(operation.at_us, self._now_us()) + operation.timeout_us
+        while True:
+            if not await self.do(replace(operation, verb="get", value="")):
+                return False
+            seen = self._seen
+            try:
+                things = msgspec.json.decode(seen or "[]", type=list[Any])
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                things = []  # what is there is for the check to judge
+            text = msgspec.json.encode([*things, operation.value]).decode()
+            write = replace(operation, verb=verb, value=text, expected=seen)
+            if await self.do(write):
+                return True
+            if verb == "set" or self._failed != CONFLICT or self._now_us() > until_us:
+                return False
+            operation = replace(operation, at_us=self._now_us())
 
     async def _ask_on(
         self, operation: OperationSpec, number: int, began_us: int

@@ -15,16 +15,18 @@ from kvlab.experiment import (
     judge,
     judge_history,
 )
+from kvlab.experiment.lateness import lateness_of
 from kvlab.history import decode_events
 from kvlab.rundir import RunDir, blocks_of, history_path, lines_of
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a run came to, and what clients saw in each phase."""
+    """What a run came to, what clients saw in each phase, and how late they asked."""
 
     judgement: Judgement
     phases: list[PhaseCount]
+    load: dict[str, int]  # how many operations were due, and how late they were begun
 
 
 def judge_run(plan: Plan, record: Record, healed_us: int, files: RunDir) -> Judged:
@@ -33,4 +35,4 @@ def judge_run(plan: Plan, record: Record, healed_us: int, files: RunDir) -> Judg
     logs = check_logs({name: lines_of(path) for name, path in files.logs().items()})
     checks = [*record.checks, logs, *judge_history(plan, events, healed_us=healed_us)]
     judgement = judge(checks, guards_of(plan, events, record))
-    return Judged(judgement, count_phases(plan, events).phases)
+    return Judged(judgement, count_phases(plan, events).phases, lateness_of(events))

@@ -34,6 +34,12 @@ SYNCS: Final = ("memory", "always", "interval", "os")
 NAMESPACES: Final = ("eventual", "linear")
 VERBS: Final = ("get", "set", "delete", "cas", "incr", "append")
 LINEAR_VERBS: Final = ("cas", "incr", "append")  # that only the linear namespace has
+CART_VERBS: Final = ("add", "add-cas")
+"""Of drawn operations alone: read a list, and write it, or swap it, with one thing more in it."""
+CHECKED_KINDS: Final = ("set", "counter", "append", "cart")
+"""Kinds of workload that have a check of their own, of the same name."""
+YCSB_KINDS: Final = ("ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f")
+KINDS: Final = ("mix", "register", *CHECKED_KINDS, *YCSB_KINDS)
 LEVELS: Final = ("", "available", "one", "quorum", "all", "atomic")
 BITES: Final = ("any", "all", "none")
 EXPECTATIONS: Final = ("valid", "invalid", "any")
@@ -118,7 +124,7 @@ class OperationSpec:
 
     at_us: int
     client: str
-    verb: str  # one of VERBS
+    verb: str  # one of VERBS; or, of a cart, of CART_VERBS
     key: str
     value: str = ""  # to write, to append, or ("": 1) to add
     expected: str = ""  # by a cas; "": that the key is absent
@@ -131,8 +137,21 @@ class OperationSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
-    """Operations to be drawn: how many, by whom, of what, over how long."""
+    """Operations to be drawn: how many, by whom, of what, over how long.
 
+    kind          what clients do                                          checked by
+    mix           the verbs, by their shares                               what the setting promises
+    register      half gets, half sets                                     the same
+    set           each write is of a key of its own; gets of earlier ones  set
+    counter       add 1 to 5 to counters, and read them                    counter
+    append        append to growing texts, and read them                   append
+    cart          read a list, write it with one thing more in it          cart
+    ycsb-a ... f  after its load of all keys, as YCSB's core workloads     what the setting promises
+
+    Shares are those of a mix; of what a cart's writes are, the namespace decides (set or cas).
+    """
+
+    kind: str = "mix"  # one of KINDS
     operations: int = 1000
     clients: int = 4
     keys: int = 16
@@ -146,6 +165,13 @@ class WorkloadSpec:
     append: float = 0.0
     level: str = ""  # of all of them; "": as each client likes
     value_bytes: int = 16
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        """Return the verbs that occur; of a cart, those of the eventual namespace."""
+        if self.kind == "mix":
+            return frozenset(verb for verb in VERBS if getattr(self, verb))
+        return frozenset(("get", {"counter": "incr", "append": "append"}.get(self.kind, "set")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

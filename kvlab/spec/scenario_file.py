@@ -28,6 +28,7 @@ from kvlab.spec.cluster_nodes import NAME_ADVICE, NODE_COUNT_MAX
 from kvlab.spec.document import Problems, compose, is_null, join, line_of, shown, shown_text
 from kvlab.spec.scenario import (
     EXPECTATIONS,
+    KINDS,
     LEVELS,
     LINEAR_VERBS,
     NAMESPACES,
@@ -77,7 +78,7 @@ _OF_CLUSTER: Final = (
 )
 """Keys, and their fields, that `cluster` answers, too."""
 _WORKLOAD_KEYS: Final = (
-    *("operations", "clients", "keys", "for", "timeout", "mix", "value", "level"),
+    *("kind", "operations", "clients", "keys", "for", "timeout", "mix", "value", "level"),
 )
 _SHARES: Final = ("get", "set", "delete", "cas", "incr", "append")
 _DEFAULT: Final = ScenarioSpec()
@@ -113,7 +114,7 @@ def _scenario(file: Section) -> ScenarioSpec:
     ns = file.choice("ns", _DEFAULT.ns, NAMESPACES)
     workload = _workload(file, TIME_US_MAX if operations else end_us)
     verbs = {one.verb for one in operations}
-    verbs |= {verb for verb in LINEAR_VERBS if getattr(workload, verb)}
+    verbs |= workload.verbs
     if ns != "linear" and verbs.intersection(LINEAR_VERBS):
         verb = next(one for one in LINEAR_VERBS if one in verbs)
         complaint = f", but {verb} writes what depends on what is there"
@@ -214,7 +215,10 @@ def _clocks(file: Section) -> dict[str, int]:
 def _workload(file: Section, end_us: int) -> WorkloadSpec:
     default = _DEFAULT.workload
     section = file.section("workload", _WORKLOAD_KEYS, sample="{operations: 1000, for: 20s}")
+    kind = section.choice("kind", default.kind, KINDS)
     shares = _mix(section)
+    if kind != default.kind and section.get("mix") is not None:
+        section.wrong("mix", "leave it out", complaint=f", but {kind} has shares of its own")
     span_us = section.duration("for", min(default.span_us, end_us), low_us=_MS, high_us=TIME_US_MAX)
     if span_us > end_us:
         time = format_duration(end_us, exact=True)
@@ -224,6 +228,7 @@ def _workload(file: Section, end_us: int) -> WorkloadSpec:
     if not 1 <= value_bytes <= VALUE_BYTES_MAX:
         section.wrong("value", "write a size from 1b to 1mb, such as 16b")
     return WorkloadSpec(
+        kind=kind,
         operations=section.integer(
             "operations", default.operations, low=0, high=DRAWN_OPERATIONS_MAX
         ),

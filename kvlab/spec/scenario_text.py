@@ -207,6 +207,7 @@ _NETWORK: Final = (("latency", "latency_us", _duration), ("jitter", "jitter_us",
 _DISK: Final = (("fsync", "fsync_us", _duration), ("dead_after", "dead_after_us", _duration))
 _TIMES: Final = (("time", "time_us", _duration), ("settle", "settle_us", _duration))
 _WORKLOAD: Final = (
+    ("kind", "kind", _text),
     ("operations", "operations", str),
     ("clients", "clients", str),
     ("keys", "keys", str),

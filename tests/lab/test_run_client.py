@@ -123,3 +123,14 @@ def test_what_could_not_be_begun_in_its_time_is_noted_and_not_sent() -> None:
     errors = [event.error for event in events if event.type == "fail"]
     assert errors[-1] == "not sent in time"
     assert len(events) == 8, "each has an invocation and an end"
+
+
+def test_a_thing_is_added_to_what_was_read_and_every_step_is_noted() -> None:
+    events = perform({"a": EchoStore()}, one("add", "i1"), one("add", "i2"), one("get"))
+
+    assert [(event.type, event.f) for event in events] == [
+        *[("invoke", "get"), ("ok", "get"), ("invoke", "set"), ("ok", "set")] * 2,
+        *[("invoke", "get"), ("ok", "get")],
+    ]
+    assert events[-1].value == '["i1","i2"]'
+    assert len({event.op for event in events if event.type == "invoke"}) == 5
