@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import hiredis
-
 from kvlab.errors import ClientError, DefiniteError, UncertainError
 from kvlab.live.resp_client import COMMANDS, Found, reply_of
 from kvlab.wire.json_lines import Reply
 
-CHUNK_BYTES = 1 << 16
-ANSWER_BYTES_MAX = 64 << 20
+VALUE_BYTES_MAX = 64 << 20
 
 
 class RunResp:
@@ -29,7 +26,6 @@ class RunResp:
         self._connect_timeout_s = connect_timeout
         self._one_asks = asyncio.Lock()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._answers = hiredis.Reader()
 
     async def request(self, kind: str, key: str = "", value: str = "", **extras: Any) -> Reply:
         """Ask and return the answer; raises DefiniteError or UncertainError if there is none.
@@ -46,9 +42,10 @@ class RunResp:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     found = await self._ask(words)
-            except (OSError, hiredis.ProtocolError, TimeoutError) as error:
+            except (OSError, EOFError, asyncio.LimitOverrunError) as error:
                 await self.close()
-                raise _unanswered(kind, str(error) or "no answer in time") from None
+                why = str(error) or "no answer in time"
+                raise _unanswered(kind, why) from None
             except BaseException:
                 await self.close()  # what the socket holds is unknown
                 raise
@@ -59,19 +56,23 @@ class RunResp:
         reader, writer = self._streams
         writer.write(b"*%d\r\n" % len(words))
         writer.writelines(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-        size = 0
-        while (found := self._answers.gets()) is False:
-            data = await reader.read(CHUNK_BYTES)
-            size += len(data)
-            if not data or size > ANSWER_BYTES_MAX:
-                raise ConnectionResetError("it closed the connection" if not data else "no end")
-            self._answers.feed(data)
-        if isinstance(found, hiredis.ReplyError):
-            said = str(found)
+        line = (await reader.readuntil(b"\r\n"))[:-2]
+        mark, text = line[:1], line[1:]
+        if mark == b"+":
+            return text
+        if mark == b"-":
+            said = text.decode(errors="replace")
             return DefiniteError(said, code=said.partition(" ")[0])
-        if found is None or isinstance(found, (bytes, int)):
-            return found
-        raise hiredis.ProtocolError(f"an answer of the kind {type(found).__name__}")
+        if mark == b"_" or line == b"$-1":
+            return None
+        if mark not in (b":", b"$") or not text.lstrip(b"-").isdigit():
+            raise ConnectionError(f"it answers what is no RESP: {line[:60]!r}")
+        number = int(text)
+        if mark == b":":
+            return number
+        if not 0 <= number <= VALUE_BYTES_MAX:
+            raise ConnectionError(f"it answers with a value of {number} bytes")
+        return (await reader.readexactly(number + 2))[:-2]
 
     async def _connect(self) -> None:
         if self._streams is not None:
@@ -90,7 +91,6 @@ class RunResp:
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None
-        self._answers = hiredis.Reader()
 
 
 def _unanswered(kind: str, why: str) -> ClientError:
