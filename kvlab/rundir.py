@@ -2,6 +2,8 @@
 
 spec.yaml       the scenario, resolved: enough to run it again
 history.jsonl   what clients did (history.py)
+links.jsonl     what each directed link had carried and held after each phase and fault
+latency.hgrm    latencies of what succeeded, as HdrHistogram's percentile text
 faults.jsonl    each fault: planned and actual time, and whether it had an effect
 verdict.json    the verdict, each check and guard, the seed, how to repeat it
 nodes/          what each node logged, where nodes are processes: <id>.log
@@ -25,6 +27,8 @@ from kvlab.errors import InfraError, UsageError
 SPEC = "spec.yaml"
 HISTORY = "history.jsonl"
 FAULTS = "faults.jsonl"
+LINKS = "links.jsonl"
+LATENCY = "latency.hgrm"
 VERDICT = "verdict.json"
 LOGS = "nodes"  # a folder with one file per node
 STATE = "state"
@@ -42,7 +46,7 @@ class RunDir:
     @classmethod
     def create(cls, path: Path) -> RunDir:
         """Make the folder; raise UsageError if there is something else than a run in it."""
-        known = {SPEC, HISTORY, FAULTS, VERDICT, LOGS, STATE}
+        known = {SPEC, HISTORY, FAULTS, LINKS, LATENCY, VERDICT, LOGS, STATE}
         try:
             if path.is_dir() and {one.name for one in path.iterdir()} - known:
                 raise UsageError(
@@ -57,6 +61,10 @@ class RunDir:
         """Write what a run that was recorded as it went came to; each fault has one line now."""
         self._write(FAULTS, _lines(faults))
         self._write(VERDICT, _document(verdict))
+
+    def keep_latencies(self, text: str) -> None:
+        """Write the latencies of a run."""
+        self._write(LATENCY, text.encode())
 
     def write(
         self,
@@ -144,7 +152,7 @@ def _document(verdict: Mapping[str, Any]) -> bytes:
 
 
 class Journal:
-    """Writes history and faults of a run while it goes on. Use it in `with`."""
+    """Writes history, faults and links of a run while it goes on. Use it in `with`."""
 
     def __init__(self, run: RunDir, spec: str) -> None:
         self._path = run.path
@@ -153,6 +161,7 @@ class Journal:
             (run.path / SPEC).write_text(spec)
             self._history = (run.path / HISTORY).open("wb", buffering=0)
             self._faults = (run.path / FAULTS).open("wb", buffering=0)
+            self._links = (run.path / LINKS).open("wb", buffering=0)
         except OSError as error:
             raise InfraError(f"cannot write in {run.path}: {error.strerror}") from error
 
@@ -163,6 +172,10 @@ class Journal:
     def fault(self, line: Mapping[str, Any]) -> None:
         """Append what is known of a fault now."""
         self._append(self._faults, json.dumps(line).encode() + b"\n")
+
+    def links(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Append what links have counted by now."""
+        self._append(self._links, _lines(lines))
 
     def _append(self, file: Any, data: bytes) -> None:
         try:
@@ -176,6 +189,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._history.close()
         self._faults.close()
+        self._links.close()
 
 
 def new_run(name: str, stamp: str, root: Path = Path(RUNS)) -> RunDir:

@@ -177,6 +177,7 @@ def _perform(
     from kvlab.lab.run_faults import check_real
     from kvlab.lab.run_judge import judge_run
     from kvlab.lab.run_nemesis import load_nemesis
+    from kvlab.report.percentiles import percentile_text
     from kvlab.spec.scenario_file import render_scenario
 
     spec = plan.spec
@@ -210,6 +211,7 @@ def _perform(
     )
     document["expect"] = spec.expect
     document["load"] = judged.load
+    files.keep_latencies(percentile_text(judged.latencies_us))
     files.finish(outcome.record.faults, document)
     if as_json:
         out.show_json(document | {"run": str(files.path)})

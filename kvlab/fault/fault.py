@@ -52,6 +52,10 @@ class Fault:
     cpu: float = 0.0
     title: str = ""
 
+    def touches(self, link: Link) -> bool:
+        """Say whether a link is hit, or ends at a node that is."""
+        return link in self.links or link[0] in self.nodes or link[1] in self.nodes
+
     def to_builtins(self) -> dict[str, Any]:
         """Give all that is needed to do it again, for JSON."""
         told: dict[str, Any] = {"kind": self.kind, "title": self.title}

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from kvlab.check.verdict import Check, Verdict
 from kvlab.errors import KvlabError
 from kvlab.experiment import Plan, Record
+from kvlab.fault.fault import Fault
 from kvlab.history import Recorder
 from kvlab.lab.run_client import RunClient, Tongue
 from kvlab.lab.run_faults import RunFaults, check_real
@@ -62,6 +63,9 @@ class Journal(Protocol):
     def fault(self, line: dict[str, Any]) -> None:
         """Take what is known of a fault now."""
 
+    def links(self, lines: list[dict[str, Any]]) -> None:
+        """Take what links have counted by now."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -97,7 +101,8 @@ class Run:
         self._nemesis = nemesis
         self._recorder = Recorder(journal.history)
         self._epoch_ns = 0
-        self._faults = RunFaults(self._lab, plan, self._now_us, journal.fault)
+        self._note_links = journal.links
+        self._faults = RunFaults(self._lab, plan, self._now_us, journal.fault, self._count_links)
         self._readers: list[RunClient] = []
         self._waiting: list[str] = []  # clients that had not come to their end
         self._unsettled = ""
@@ -115,6 +120,7 @@ class Run:
                 guards["health before"] = await why_restless(self._lab)
                 await self._happen()
                 await self._end()
+                await self._count_links("final reads")
                 guards["health after"] = self._unsettled
             finally:
                 flusher.cancel()
@@ -160,9 +166,22 @@ class Run:
             await asyncio.gather(*working, return_exceptions=True)
 
     async def _tell_phases(self) -> None:
-        for name, begins_us, _ in self.plan.phases:
+        for name, begins_us, ends_us in self.plan.phases:
             await self._until(begins_us)
             self._say(f"phase {name}")
+            await self._until(ends_us)
+            await self._count_links(f"phase {name}")
+
+    async def _count_links(self, after: str, fault: Fault | None = None) -> None:
+        """Note what each link has carried and held since the cluster began; none without shims.
+
+        After a fault, only its links are noted, or those from and to its nodes.
+        """
+        rows = (await self._lab.network.report())["links"]
+        t_us = self._now_us()
+        if fault is not None:
+            rows = [row for row in rows if fault.touches((row["from"], row["to"]))]
+        self._note_links([{"t_us": t_us, "after": after, **row} for row in rows])
 
     async def _end(self) -> None:
         """Wait for rest, show that writes succeed again, read every key through every node."""

@@ -56,14 +56,23 @@ class RunFaults:
     """The faults of one run."""
 
     def __init__(
-        self, lab: Lab, plan: Plan, now_us: Callable[[], int], tell: Callable[[Line], None]
+        self,
+        lab: Lab,
+        plan: Plan,
+        now_us: Callable[[], int],
+        tell: Callable[[Line], None],
+        count_links: Callable[[str, Fault], Awaitable[None]],
     ) -> None:
-        """`tell` is given each line when the fault begins and again when it has ended."""
+        """`tell` is given each line when the fault begins and again when it has ended.
+
+        `count_links` is called with the name of each fault that has ended, and the fault.
+        """
         self.lines: list[Line] = []
         self._lab = lab
         self._plan = plan
         self._now_us = now_us
         self._tell = tell
+        self._count_links = count_links
         self._rng = Rng(plan.spec.seed, "run/faults")
         self._one_begins = asyncio.Lock()
         self._active: list[Fault] = []
@@ -88,6 +97,7 @@ class RunFaults:
         await self._undo(fault, line)
         line["undone_us"] = self._now_us()
         self._tell(line)
+        await self._count_links(f"fault {line['id']} {fault.title}", fault)
         return line
 
     async def _begin(self, fault: Fault) -> Line:

@@ -15,7 +15,7 @@ from kvlab.experiment import (
     judge,
     judge_history,
 )
-from kvlab.experiment.lateness import lateness_of
+from kvlab.experiment.lateness import latencies_of, lateness_of
 from kvlab.history import decode_events
 from kvlab.rundir import RunDir, blocks_of, history_path, lines_of
 
@@ -27,6 +27,7 @@ class Judged:
     judgement: Judgement
     phases: list[PhaseCount]
     load: dict[str, int]  # how many operations were due, and how late they were begun
+    latencies_us: list[int]  # of what succeeded, from when it was due, the shortest first
 
 
 def judge_run(plan: Plan, record: Record, healed_us: int, files: RunDir) -> Judged:
@@ -35,4 +36,6 @@ def judge_run(plan: Plan, record: Record, healed_us: int, files: RunDir) -> Judg
     logs = check_logs({name: lines_of(path) for name, path in files.logs().items()})
     checks = [*record.checks, logs, *judge_history(plan, events, healed_us=healed_us)]
     judgement = judge(checks, guards_of(plan, events, record))
-    return Judged(judgement, count_phases(plan, events).phases, lateness_of(events))
+    return Judged(
+        judgement, count_phases(plan, events).phases, lateness_of(events), latencies_of(events)
+    )

@@ -60,6 +60,7 @@ class Side(asyncio.Protocol):
             return
         if way.plain:
             way.link.bytes += len(data)
+            way.link.chunks += 1
             try:
                 way.sink.write(data)  # type: ignore[union-attr]  # plain has a sink
             except RuntimeError:  # uvloop: closed under us; its connection_lost follows

@@ -49,6 +49,7 @@ class Link:
 
     __slots__ = (
         "bytes",
+        "chunks",
         "connections",
         "cut",
         "delayed",
@@ -77,6 +78,7 @@ class Link:
         self.connections = 0  # open now, dialled from source to target
         self.opened = 0
         self.bytes = 0  # handed to the target's socket
+        self.chunks = 0  # in so many pieces
         self.held_bytes = 0  # stopped by a cut, ever
         self.queued_bytes = 0  # waiting in the shim now
         self.delayed = 0  # chunks
@@ -99,6 +101,7 @@ class Link:
             "connections": self.connections,
             "opened": self.opened,
             "bytes": self.bytes,
+            "chunks": self.chunks,
             "held_bytes": self.held_bytes,
             "queued_bytes": self.queued_bytes,
             "delayed": self.delayed,
@@ -278,6 +281,7 @@ class Way:
     def _hand(self, data: bytes) -> None:
         if self.sink is not None:
             self.link.bytes += len(data)
+            self.link.chunks += 1
             try:
                 self.sink.write(data)
             except RuntimeError:  # uvloop: the transport was closed under us; connection_lost comes

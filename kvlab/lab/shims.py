@@ -147,9 +147,9 @@ class Shims:
     async def snapshot(self) -> list[dict[str, Any]]:
         """Give one row per directed link that was used or ruled.
 
-        from, to, connections (open now), opened, bytes (handed over), held_bytes (ever stopped by
-        a cut), queued_bytes (waiting now), delayed (chunks), refused and connects_hung (connects),
-        resets (connections broken by a rule), rule (text).
+        from, to, connections (open now), opened, bytes and chunks (handed over), held_bytes (ever
+        stopped by a cut), queued_bytes (waiting now), delayed (chunks), refused and connects_hung
+        (connects), resets (connections broken by a rule), rule (text).
         """
         rows: list[dict[str, Any]] = await self._ask("snapshot")
         return rows

@@ -18,6 +18,7 @@ from kvlab.check.verdict import Verdict
 from kvlab.errors import SpecError, UsageError
 from kvlab.experiment import make_plan
 from kvlab.experiment.faults import replicas_of
+from kvlab.fault.fault import LASTING
 from kvlab.history import decode_events
 from kvlab.lab.reap import find_processes
 from kvlab.lab.run import Run, cluster_of
@@ -83,6 +84,18 @@ def test_a_run_hurts_heals_and_is_judged(tmp_path: Path) -> None:
     assert sorted(files.logs()) == [f"server{number}" for number in range(1, 6)]
     assert find_processes(files.state) == []
     assert not files.state.exists()
+
+    links = [json.loads(line) for line in files.read("links.jsonl").splitlines()]
+    undone = [line for line in lines if line["kind"] not in LASTING]
+    assert {one["after"] for one in links} == {
+        *(f"fault {line['id']} {line['title']}" for line in undone),
+        *("phase trouble", "phase after", "final reads"),
+    }
+    split = next(line for line in lines if line["kind"] == "partition")
+    [cut] = [one for one in links if one["after"] == f"fault {split['id']} {split['title']}"]
+    assert (cut["from"], cut["to"]) == ("server4", "server3")
+    assert cut["held_bytes"] >= split["evidence"]["held_bytes"]
+    assert 0 < cut["chunks"] <= cut["bytes"]
 
     events = decode_events((tmp_path / "history.jsonl").read_bytes())
     finals = {(one.node, one.key) for one in events if one.final and one.type == "ok"}
