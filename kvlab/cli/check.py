@@ -15,10 +15,11 @@ import msgspec
 import typer
 
 from kvlab import __version__, units
-from kvlab.check import CHECKERS, GROUPS, SUMMARIES, Check, Options, Verdict, run_checks
+from kvlab.check import CHECKERS, SUMMARIES, Check, Options, Verdict, run_checks
 from kvlab.check.logs import NAME as LOGS
 from kvlab.check.logs import check_logs
 from kvlab.cli import out
+from kvlab.cli.check_names import asked_checks, asked_names, check_promise, promised_checks
 from kvlab.cli.options import Json
 from kvlab.errors import InvalidError, UnknownError, UsageError, VacuousError
 from kvlab.experiment import Judgement, Plan, Record, guards_of, judge
@@ -76,6 +77,26 @@ def check(
         ),
     ] = None,
     list_checks: Annotated[bool, typer.Option("--list", help="List the checks.")] = False,
+    ns: Annotated[
+        str,
+        typer.Option(
+            "--ns", help="What the store promises: eventual or linear.", show_default=False
+        ),
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="What clients did: register, set, counter, append or cart.",
+            show_default=False,
+        ),
+    ] = "",
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--initial", metavar="VALUE", help="What every key held before.", show_default="nothing"
+        ),
+    ] = None,
     clock_error: Annotated[
         str,
         typer.Option(
@@ -117,6 +138,8 @@ def check(
       kvlab check history.jsonl --check linear     one order explains all that was seen
       kvlab check run --check sessions,staleness   more questions about a run of kvlab sim --out run
       kvlab check run --check all --json
+      kvlab check h.jsonl --ns linear --initial 0  a linear store where every key was 0 before
+      kvlab check h.jsonl --model counter          what its increments must have come to
       kvlab check --list
     """
     if list_checks:
@@ -124,7 +147,8 @@ def check(
         return
     if path is None:
         raise UsageError("name what to check", hint="kvlab check history.jsonl, or --list")
-    names = _names(checks)
+    check_promise(ns, model, checks)
+    names = asked_checks(checks) or promised_checks(ns, model)
     clock_error_us = _duration("--clock-error", clock_error)
     options: dict[str, dict[str, Any]] = {
         "linear": {"budget_steps": _at_least("--budget", budget, 1)},
@@ -140,6 +164,8 @@ def check(
     }
     healed_us = _duration("--healed", healed)
     case = _case(path)
+    if initial is not None:
+        case = _begun(case, initial)
     healed_us = case.healed_us if healed_us is None else healed_us
     if healed_us is None and max_heal:
         raise UsageError(
@@ -148,7 +174,7 @@ def check(
     options["lost"] = {"clock_error_us": _clock_error(clock_error_us, case)}
     options["availability"]["healed_us"] = options["liveness"]["healed_us"] = healed_us
     results = _judge(case, names, options)
-    judgement = _judgement(case, results, by_name=_by_name(checks))
+    judgement = _judgement(case, results, by_name=asked_names(checks))
     if as_json:
         out.show_json(_document(case, judgement, f"kvlab check {path}"))
     else:
@@ -182,6 +208,23 @@ def _case(path: Path) -> _Case:
         case.faults = case.run.faults()
         case.plan = _plan(case.run, case.faults or [])
     return case
+
+
+def _begun(case: _Case, value: str) -> _Case:
+    """Let every key of a history that somebody else recorded begin with a value."""
+    from kvlab.check.initial import CLIENT, with_initial
+
+    if case.run is not None:
+        raise UsageError(
+            "--initial is for bare histories: keys of a run begin absent",
+            hint="name its history.jsonl to have it judged as one",
+        )
+    table = with_initial(case.reading.table, value)
+    last = 2 * len(table.columns.keys) - 1
+    note = f"every key begins with {value!r}: events 0 to {last}, by {CLIENT}, stand for that"
+    notes = (*case.reading.notes, note)
+    reading = msgspec.structs.replace(case.reading, table=table, notes=notes)
+    return msgspec.structs.replace(case, reading=reading)
 
 
 def _stdin() -> Iterator[bytes]:
@@ -292,28 +335,6 @@ def _show(case: _Case, judgement: Judgement, names: tuple[str, ...] | None) -> N
 
 
 # -- arguments ----------------------------------------------------------------------------------
-
-
-def _names(given: list[str] | None) -> tuple[str, ...] | None:
-    """Return the checks asked for, each once, in the order of the list; None if none were."""
-    if not given:
-        return None
-    wanted: set[str] = set()
-    for name in sorted(_by_name(given)):
-        if name == "all":
-            wanted |= SUMMARIES.keys()
-        elif name in GROUPS:
-            wanted |= set(GROUPS[name])
-        elif name in SUMMARIES:
-            wanted.add(name)
-        else:
-            known = ", ".join([*SUMMARIES, *GROUPS, "all"])
-            raise UsageError(f'there is no check "{name}"', hint=f"the checks are {known}")
-    return tuple(name for name in SUMMARIES if name in wanted)
-
-
-def _by_name(given: list[str] | None) -> set[str]:
-    return {one.strip() for text in given or () for one in text.split(",")}
 
 
 def _duration(option: str, text: str) -> int | None:
