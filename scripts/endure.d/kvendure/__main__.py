@@ -1,0 +1,67 @@
+"""scripts/endure: run one campaign, and say what it came to."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from kvendure.starts import starts
+
+EPILOG = """
+exit status: 0 it holds, 1 it does not, 2 wrong usage, 5 nothing could be tried, 130 interrupted.
+The last line tells what was tried, how often it failed, and the 95 % interval of that (Wilson).
+"""
+
+
+def main() -> int:
+    """Run the campaign asked for; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/endure",
+        description="What must hold, tried on real processes again and again.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    campaigns = parser.add_subparsers(dest="campaign", required=True, metavar="CAMPAIGN")
+    add = _adder(campaigns)
+
+    one = add("starts", starts, "clusters come up, serve, and leave nothing behind", 500)
+    one.add_argument("-j", "--jobs", type=_positive, default=4, help="how many at once (4)")
+
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    status: int = options.run(options)
+    return status
+
+
+def _adder(campaigns):  # noqa: ANN001, ANN202 - argparse keeps the type of this to itself
+    def add(name, run, about, count):  # noqa: ANN001, ANN202
+        one = campaigns.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.set_defaults(run=run)
+        one.add_argument("--count", type=_positive, default=count, help=f"trials ({count})")
+        one.add_argument("--json", action="store_true", help="print everything as JSON")
+        return one
+
+    return add
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
