@@ -7,6 +7,7 @@ import signal
 import sys
 from types import FrameType
 
+from kvendure.orphans import VICTIMS, orphans
 from kvendure.starts import starts
 
 EPILOG = """
@@ -29,7 +30,16 @@ def main() -> int:
     one = add("starts", starts, "clusters come up, serve, and leave nothing behind", 500)
     one.add_argument("-j", "--jobs", type=_positive, default=4, help="how many at once (4)")
 
+    one = add("orphans", orphans, "nothing outlives who held a cluster and was killed", 100)
+    one.add_argument("victims", nargs="*", metavar="VICTIM", help=f"of {', '.join(VICTIMS)}")
+    one.add_argument("-j", "--jobs", type=_positive, default=1, help="how many at once (1)")
+    one.add_argument("--seed", type=int, default=1, help="draws victims and moments (1)")
+    one.add_argument("--bound", type=float, default=10, help="seconds until nothing is left (10)")
+
     options = parser.parse_args()
+    unknown = [name for name in getattr(options, "victims", ()) if name not in VICTIMS]
+    if unknown:
+        parser.error(f"there is no victim {unknown[0]!r}; there are {', '.join(VICTIMS)}")
     signal.signal(signal.SIGTERM, _interrupt)
     status: int = options.run(options)
     return status
