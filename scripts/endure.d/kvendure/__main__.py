@@ -7,6 +7,7 @@ import signal
 import sys
 from types import FrameType
 
+from kvendure.links import links
 from kvendure.orphans import VICTIMS, orphans
 from kvendure.starts import starts
 
@@ -35,6 +36,9 @@ def main() -> int:
     one.add_argument("-j", "--jobs", type=_positive, default=1, help="how many at once (1)")
     one.add_argument("--seed", type=int, default=1, help="draws victims and moments (1)")
     one.add_argument("--bound", type=float, default=10, help="seconds until nothing is left (10)")
+
+    one = add("links", links, "links do what was asked of them", 200)
+    one.add_argument("--cuts", type=_positive, default=20, help="partitions of each mode (20)")
 
     options = parser.parse_args()
     unknown = [name for name in getattr(options, "victims", ()) if name not in VICTIMS]

@@ -16,6 +16,7 @@ from typing import Any
 from kvlab.sim.rates import wilson
 
 EXIT_FAILED = 1
+EXIT_UNKNOWN = 3
 EXIT_BROKEN = 5
 EXIT_INTERRUPTED = 130
 SHOWN_MAX = 10  # failures that are printed; all are in --json
@@ -32,6 +33,7 @@ class Campaign:
     as_json: bool = False
     tried: int = 0
     failures: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)  # trials that the machine spoiled
     facts: dict[str, Any] = field(default_factory=dict)
     interrupted: bool = False
     _began: float = field(default_factory=time.monotonic)
@@ -45,6 +47,11 @@ class Campaign:
             self.say(f"FAILED: {failure}", at_once=True)
         self.say(f"{self.tried} of {self.count}, {len(self.failures)} failed")
 
+    def doubt(self, why: str) -> None:
+        """Note a trial that says nothing, because the machine was in its way."""
+        self.doubts.append(why)
+        self.say(f"unknown: {why}", at_once=True)
+
     def say(self, text: str, *, at_once: bool = False) -> None:
         """Show progress, on standard error and not too often."""
         now = time.monotonic()
@@ -54,8 +61,10 @@ class Campaign:
 
     @property
     def verdict(self) -> str:
-        """Return what it came to: "holds", "fails", or "unknown" where nothing was tried."""
-        return "fails" if self.failures else "holds" if self.tried else "unknown"
+        """Return what it came to: "holds", "fails", or "unknown" where trials said nothing."""
+        if self.failures:
+            return "fails"
+        return "holds" if self.tried and not self.doubts else "unknown"
 
     def close(self) -> int:
         """Print what it came to; return the exit status."""
@@ -66,21 +75,27 @@ class Campaign:
                 "schema": 1, "campaign": self.name, "holds": self.holds, "verdict": self.verdict,
                 "tried": self.tried, "asked": self.count, "failed": len(self.failures),
                 "interval": [low, high], "took_s": round(took_s, 1), "facts": self.facts,
-                "failures": self.failures, "interrupted": self.interrupted,
+                "failures": self.failures, "unknown": self.doubts, "interrupted": self.interrupted,
             }, indent=1))  # fmt: skip
         else:
             for failure in self.failures[:SHOWN_MAX]:
                 print(f"failed: {failure}")
+            for doubt in self.doubts[:SHOWN_MAX]:
+                print(f"unknown: {doubt}")
             for name, value in self.facts.items():
                 print(f"{name}: {_text(value)}")
             print(
                 f"{self.name}: {self.verdict} - {self.holds}: {len(self.failures)} of {self.tried}"
-                f" failed (95 %: {low:.2%} to {high:.2%}), took {took_s:.0f} s"
+                f" failed (95 %: {low:.2%} to {high:.2%})"
+                + (f", {len(self.doubts)} unknown" if self.doubts else "")
+                + f", took {took_s:.0f} s"
                 + (", interrupted" if self.interrupted else "")
             )
         if self.interrupted:
             return EXIT_INTERRUPTED
-        return {"holds": 0, "fails": EXIT_FAILED}.get(self.verdict, EXIT_BROKEN)
+        if not self.tried and not self.doubts:
+            return EXIT_BROKEN
+        return {"holds": 0, "fails": EXIT_FAILED, "unknown": EXIT_UNKNOWN}[self.verdict]
 
 
 def _text(value: Any) -> str:

@@ -196,7 +196,9 @@ def _daemon(mark: str) -> int:
 
 
 def _kill_pid(pid: int) -> None:
-    if pid:  # it carries our mark; when it has ended since, it was just now, and pids are not reused
+    if (
+        pid
+    ):  # it carries our mark; when it has ended since, it was just now, and pids are not reused
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
