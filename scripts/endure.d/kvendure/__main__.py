@@ -7,6 +7,7 @@ import signal
 import sys
 from types import FrameType
 
+from kvendure.crashes import crashes
 from kvendure.links import links
 from kvendure.orphans import VICTIMS, orphans
 from kvendure.starts import starts
@@ -39,6 +40,10 @@ def main() -> int:
 
     one = add("links", links, "links do what was asked of them", 200)
     one.add_argument("--cuts", type=_positive, default=20, help="partitions of each mode (20)")
+
+    one = add("crashes", crashes, "no write is lost when one or two of five nodes are killed", 200)
+    one.add_argument("--sync", choices=("always", "os", "interval"), default="always")
+    one.add_argument("--seed", type=int, default=1, help="draws victims and moments (1)")
 
     options = parser.parse_args()
     unknown = [name for name in getattr(options, "victims", ()) if name not in VICTIMS]

@@ -1,25 +1,28 @@
-"""A campaign: five real nodes with disks, writers that note what was acknowledged, and kill -9.
+"""Campaign `crashes`: kill -9 of one or two of five real nodes with disks, at any moment, under load.
 
 Each key has one writer, which counts up. So whatever is read later must be at least the last number
-that was acknowledged; what was sent and not answered may be there or not. `scripts/kills` runs it.
+that was acknowledged, also by fewer nodes than asked; what was not answered may be there or not.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import json
 import random
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from .node_process import Cluster, NodeProcess, Wire, nodes, until
+from kvendure.campaign import Campaign
+from tests.live.node_process import Cluster, NodeProcess, Wire, nodes, until
 
 WRITERS = 8
 KEYS_EACH = 20
 ACKS_BETWEEN = 150  # acknowledged writes between two kills, at least
+MOMENT_S_MAX = 0.1  # and then so long at most
+READ_EVERY = 25  # kills between two readings of all keys
+WRITES_S = 120.0
 DOWN_SECONDS_MAX = 1.0
 FLAGS = ("--ranges", "32")
 
@@ -60,13 +63,14 @@ class Writer(threading.Thread):
             self.degraded += bool(reply.get("degraded"))
 
 
-class Campaign:
+class Victims:
     """The nodes, and who kills them."""
 
     def __init__(self, cluster: Cluster, sync: str, seed: int) -> None:
         self.cluster = cluster
-        self.chance = random.Random(f"kills/{seed}")
+        self.chance = random.Random(f"crashes/{seed}")
         self.flags = (*FLAGS, "--sync", sync)
+        self.killed = self.pairs = 0
         self.down: dict[str, float] = {}  # node -> when it is to come back
         cluster.found(5)  # for its ports
         self.ports = {name: node.port for name, node in cluster.nodes.items()}
@@ -86,7 +90,7 @@ class Campaign:
         return node
 
     def wait_ready(self) -> None:
-        """Start who is down, and wait for all."""
+        """Start who is down, and wait until all serve."""
         for name in list(self.down):
             self._return(name)
         for node in self.cluster.nodes.values():
@@ -99,66 +103,71 @@ class Campaign:
                 self._return(name)
         names = [name for name in self.ports if name not in self.down]
         count = 1 if self.down else self.chance.choice((1, 1, 2))  # so that two are down at most
+        self.killed += count
+        self.pairs += count == 2
         for name in self.chance.sample(names, count):
             self.cluster.nodes[name].kill()
             self.down[name] = time.monotonic() + self.chance.random() * DOWN_SECONDS_MAX
+
+    def lost(self, writers: list[Writer]) -> list[str]:
+        """Start who is down, read every key; return what is older than what was acknowledged."""
+        before = {key: number for one in writers for key, number in one.acknowledged.items()}
+        self.wait_ready()
+        found = []
+        with self.cluster.nodes[self.chance.choice(list(self.ports))].wire() as wire:
+            for key, number in before.items():
+                reply = wire.ask(type="GET", key=key, level="all")
+                there = int(reply["value"] or 0) if reply["status"] == "SUCCESS" else 0
+                if there < number:
+                    found.append(f"{key}: {number} was acknowledged, {there} is there")
+        return found
 
     def _return(self, name: str) -> None:
         del self.down[name]
         self._begin(name)
 
 
-def run(times: int, sync: str, seed: int, folder: Path) -> int:
-    """Run a campaign and say what it came to; return the exit status."""
-    with nodes(folder) as cluster:
-        campaign = Campaign(cluster, sync, seed)
-        writers = [Writer(number, list(campaign.ports.values()), seed) for number in range(WRITERS)]
+def crashes(options: argparse.Namespace) -> int:
+    """Run the campaign; return the exit status."""
+    told = Campaign(
+        "crashes", f"what was acknowledged is there (sync: {options.sync})", options.count,
+        options.json,
+    )  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="kvlab-crashes-") as place,
+        nodes(Path(place)) as cluster,
+    ):
+        victims = Victims(cluster, options.sync, options.seed)
+        ports = list(victims.ports.values())
+        writers = [Writer(number, ports, options.seed) for number in range(WRITERS)]
         for writer in writers:
             writer.start()
-        began = time.monotonic()
-        for number in range(times):
-            goal = sum(writer.acks for writer in writers) + ACKS_BETWEEN
-            until(lambda goal=goal: sum(one.acks for one in writers) >= goal, "writes", 60)
-            campaign.strike()
-            if (number + 1) % 20 == 0:
-                print(f"{number + 1} of {times}", file=sys.stderr)  # noqa: T201
-        for writer in writers:
-            writer.ending.set()
-        for writer in writers:
-            writer.join()
-        campaign.wait_ready()
-        lost = _lost(cluster, writers)
-        told = {
-            "kills": times,
-            "sync": sync,
-            "seed": seed,
-            "seconds": round(time.monotonic() - began, 1),
-            "acknowledged": sum(one.acks for one in writers),
-            "degraded": sum(one.degraded for one in writers),
-            "errors": sum(one.errors for one in writers),
-            "keys": WRITERS * KEYS_EACH,
-            "lost": lost,
-        }
-        print(json.dumps(told, indent=2))  # noqa: T201
-        return 1 if lost else 0
+        try:
+            _strike_and_read(victims, writers, told)
+        except KeyboardInterrupt:
+            told.interrupted = True
+        finally:
+            for writer in writers:
+                writer.ending.set()
+            for writer in writers:
+                writer.join()
+    told.facts = {
+        "seed": options.seed,
+        "nodes killed": victims.killed,
+        "two at once": victims.pairs,
+        "acknowledged": sum(one.acks for one in writers),
+        "by fewer than asked": sum(one.degraded for one in writers),
+        "errors": sum(one.errors for one in writers),
+        "keys": WRITERS * KEYS_EACH,
+    }
+    return told.close()
 
 
-def _lost(cluster: Cluster, writers: list[Writer]) -> list[str]:
-    """Read every key; return what is older than what was acknowledged."""
-    lost = []
-    with cluster.nodes["server1"].wire() as wire:
-        for writer in writers:
-            for key, number in writer.acknowledged.items():
-                reply = wire.ask(type="GET", key=key, level="all")
-                found = int(reply["value"] or 0) if reply["status"] == "SUCCESS" else 0
-                if found < number:
-                    lost.append(f"{key}: {number} was acknowledged, {found} is there")
-    return lost
-
-
-if __name__ == "__main__":
-    given = dict(enumerate(sys.argv[1:]))
-    with tempfile.TemporaryDirectory(prefix="kvlab-kills-") as place:
-        sys.exit(
-            run(int(given.get(0, 200)), given.get(1, "always"), int(given.get(2, 1)), Path(place))
-        )
+def _strike_and_read(victims: Victims, writers: list[Writer], told: Campaign) -> None:
+    for number in range(1, told.count + 1):
+        goal = sum(writer.acks for writer in writers) + ACKS_BETWEEN
+        until(lambda goal=goal: sum(one.acks for one in writers) >= goal, "writes", WRITES_S)
+        time.sleep(victims.chance.random() * MOMENT_S_MAX)
+        victims.strike()
+        lost = victims.lost(writers) if number % READ_EVERY == 0 or number == told.count else []
+        told.note(f"kill {number}: {len(lost)} keys, such as {lost[0]}" if lost else "")
