@@ -7,6 +7,7 @@ import signal
 import sys
 from types import FrameType
 
+from kvendure.churn import churn
 from kvendure.crashes import crashes
 from kvendure.links import links
 from kvendure.orphans import VICTIMS, orphans
@@ -44,6 +45,10 @@ def main() -> int:
     one = add("crashes", crashes, "no write is lost when one or two of five nodes are killed", 200)
     one.add_argument("--sync", choices=("always", "os", "interval"), default="always")
     one.add_argument("--seed", type=int, default=1, help="draws victims and moments (1)")
+
+    one = add("churn", churn, "joins, leaves and replacements lose nothing and move the least", 100)
+    one.add_argument("--sync", choices=("always", "os", "interval", "memory"), default="os")
+    one.add_argument("--seed", type=int, default=1, help="draws changes (1)")
 
     options = parser.parse_args()
     unknown = [name for name in getattr(options, "victims", ()) if name not in VICTIMS]
