@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
+from kvendure.bugs import BUGS, SCENARIOS, alarms, bugs
 from kvendure.churn import churn
 from kvendure.crashes import crashes
 from kvendure.links import links
@@ -50,10 +52,25 @@ def main() -> int:
     one.add_argument("--sync", choices=("always", "os", "interval", "memory"), default="os")
     one.add_argument("--seed", type=int, default=1, help="draws changes (1)")
 
+    one = add("bugs", bugs, "planted bugs are caught by their scenarios", 20)
+    one.add_argument("bugs", nargs="*", metavar="NAME", help=f"of {', '.join(BUGS)}")
+    one.add_argument("-j", "--jobs", type=_positive, default=1, help="how many runs at once (1)")
+    one.add_argument("--seed", type=int, default=1, help="the first seed (1)")
+    one.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown, too")
+
+    one = add("alarms", alarms, "the true store is never called invalid", 100)
+    one.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="the bugs' if none is named")
+    one.add_argument("-j", "--jobs", type=_positive, default=1, help="how many runs at once (1)")
+    one.add_argument("--seed", type=int, default=1, help="the first seed (1)")
+    one.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of alarms there")
+
     options = parser.parse_args()
-    unknown = [name for name in getattr(options, "victims", ()) if name not in VICTIMS]
-    if unknown:
-        parser.error(f"there is no victim {unknown[0]!r}; there are {', '.join(VICTIMS)}")
+    known = {"victims": VICTIMS, "bugs": BUGS}
+    known["scenarios"] = [path.stem for path in sorted(SCENARIOS.glob("*.yaml"))]
+    for what, names in known.items():
+        unknown = [name for name in getattr(options, what, ()) if name not in names]
+        if unknown:
+            parser.error(f"there are no {what} {unknown[0]!r}; there are {', '.join(names)}")
     signal.signal(signal.SIGTERM, _interrupt)
     status: int = options.run(options)
     return status
