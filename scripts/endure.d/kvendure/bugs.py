@@ -1,7 +1,7 @@
-"""Campaigns `bugs` and `alarms`: is each planted bug caught on real processes, and the true store never?
+"""Campaigns `bugs` and `alarms`: each planted bug is caught on real processes, the true store never.
 
-Each bug has the scenario that presses on it. Both run through `kvlab run`, from the file to the verdict;
-`alarms` runs the true store through the same scenarios.
+Each bug has the scenario that presses on it. All goes through `kvlab run`, from the file to the
+verdict; `alarms` runs the true store through the same scenarios.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from kvlab.sim.rates import wilson
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 RUN_S = 300.0
+NAIVE = "naive"  # kvlab.examples.naive: not a node of kvlab with a bug, but a server of its own
+TRUE_STORE = ("kvlab", "run")
 RATE = 0.95  # of the runs, at least, must catch a bug
 PLAIN_WIDTH = 200
 DOCUMENT = """# What is caught on real processes
@@ -52,38 +54,40 @@ class Bug:
     @property
     def sin(self) -> str:
         """Return what it does wrong, in one sentence."""
+        if self.name == NAIVE:
+            return (
+                "Success is said at once, the others are told later, and nothing is kept on disk."
+            )
         return sin_of(self.name)
 
     @property
-    def program(self) -> tuple[str, ...]:
-        """Return what runs kvlab with it."""
-        return ("kvendure.planted", self.name)
+    def command(self) -> tuple[str, ...]:
+        """Return what runs a scenario with it."""
+        if self.name == NAIVE:
+            return (*TRUE_STORE, "-f", str(Path(__file__).with_name("naive.yaml")))
+        return ("kvendure.planted", self.name, "run")
 
 
 _ALL = (
     Bug("written-late", "dark"),
-    Bug("first-answer-is-enough", "apart"),
+    Bug("first-answer-is-enough", "late"),
     Bug("degraded-in-silence", "apart"),
-    Bug("local-read", "apart"),
+    Bug("never-compared", "unread"),
     Bug("failure-as-success", "apart-quorum"),
     Bug("doubt-denied", "apart-quorum"),
     Bug("tombstone-forgotten", "missed"),
-    Bug("never-compared", "missed"),
     Bug("replies-reversed", "missed"),
     Bug("last-to-arrive-wins", "crossing"),
-    Bug("no-second-round", "crossing"),
-    Bug("clock-stands", "crossing"),
+    Bug("no-second-round", "skewed"),
     Bug("ready-at-once", "growing"),
     Bug("dropped-before-the-switch", "growing"),
     Bug("newcomers-unasked", "growing"),
-    Bug("first-life-for-ever", "forgetful"),
-    Bug("read-at-home", "linear-apart"),
+    Bug("read-at-home", "linear-bridge"),
     Bug("blind-retry", "linear-apart"),
-    Bug("promise-broken", "linear-apart"),
     Bug("registers-left-behind", "linear-growing"),
+    Bug(NAIVE, "missed"),
 )
 BUGS = {one.name: one for one in _ALL}
-TRUE_STORE = ("kvlab",)
 
 
 @dataclass
@@ -101,14 +105,14 @@ class Broken(Exception):  # noqa: N818 - it is the outcome of a run
     """A run came to no verdict."""
 
 
-def judged(program: tuple[str, ...], scenario: str, seed: int, folder: Path) -> dict[str, Any]:
+def judged(command: tuple[str, ...], scenario: str, seed: int, folder: Path) -> dict[str, Any]:
     """Run a scenario; return its verdict.json. Raises Broken."""
     mark = marks.new_mark()
     path, files = SCENARIOS / f"{scenario}.yaml", folder / f"{mark}"
-    command = [sys.executable, "-P", "-m", *program, "run", str(path), "--seed", str(seed)]
+    argv = [sys.executable, "-P", "-m", *command, str(path), "--seed", str(seed)]
     try:
         done = subprocess.run(
-            [*command, "--out", str(files), "--json"],
+            [*argv, "--out", str(files), "--json"],
             cwd=folder,
             env=marks.environment(mark),
             stdin=subprocess.DEVNULL,
@@ -140,7 +144,7 @@ def bugs(options: argparse.Namespace) -> int:
         try:
             for bug in chosen:
                 tally = tallies[bug.name] = Tally()
-                _runs(bug.program, bug.scenario, tally, options, Path(place))
+                _runs(bug.command, bug.scenario, tally, options, Path(place))
                 rate = tally.caught / tally.runs
                 missed = f"{bug.name} was caught in {tally.caught} of {tally.runs} runs"
                 told.note("" if rate >= RATE else f"{missed} of {bug.scenario}")
@@ -159,13 +163,13 @@ def bugs(options: argparse.Namespace) -> int:
 
 
 def _runs(
-    program: tuple[str, ...], scenario: str, tally: Tally, options: argparse.Namespace, folder: Path
+    command: tuple[str, ...], scenario: str, tally: Tally, options: argparse.Namespace, folder: Path
 ) -> None:
-    quiet = Campaign(scenario, "", options.count, as_json=True)
+    quiet = Campaign(scenario, "", options.count)
 
     def trial(seed: int) -> str:
         try:
-            document = judged(program, scenario, seed, folder)
+            document = judged(command, scenario, seed, folder)
         except Broken as broken:
             document = {"verdict": f"none: {broken}", "checks": {}}
         tally.runs += 1
