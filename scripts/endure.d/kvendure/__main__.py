@@ -11,17 +11,18 @@ from types import FrameType
 from kvendure.bugs import BUGS, SCENARIOS, alarms, bugs
 from kvendure.churn import churn
 from kvendure.crashes import crashes
-from kvendure.links import links
+from kvendure.links import ROWS, links
 from kvendure.orphans import VICTIMS, orphans
 from kvendure.starts import starts
 
 EPILOG = """
-exit status: 0 it holds, 1 it does not, 2 wrong usage, 5 nothing could be tried, 130 interrupted.
+exit status: 0 it holds, 1 it does not, 2 wrong usage, 3 unknown (the machine was in the way),
+5 nothing could be tried, 130 interrupted.
 The last line tells what was tried, how often it failed, and the 95 % interval of that (Wilson).
 """
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the campaign asked for; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="scripts/endure",
@@ -42,6 +43,7 @@ def main() -> int:
     one.add_argument("--bound", type=float, default=10, help="seconds until nothing is left (10)")
 
     one = add("links", links, "links do what was asked of them", 200)
+    one.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}")
     one.add_argument("--cuts", type=_positive, default=20, help="partitions of each mode (20)")
 
     one = add("crashes", crashes, "no write is lost when one or two of five nodes are killed", 200)
@@ -64,8 +66,8 @@ def main() -> int:
     one.add_argument("--seed", type=int, default=1, help="the first seed (1)")
     one.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of alarms there")
 
-    options = parser.parse_args()
-    known = {"victims": VICTIMS, "bugs": BUGS}
+    options = parser.parse_args(arguments)
+    known = {"victims": VICTIMS, "bugs": BUGS, "rows": ROWS}
     known["scenarios"] = [path.stem for path in sorted(SCENARIOS.glob("*.yaml"))]
     for what, names in known.items():
         unknown = [name for name in getattr(options, what, ()) if name not in names]

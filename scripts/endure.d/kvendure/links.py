@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import sqrt
 from pathlib import Path
@@ -25,6 +25,7 @@ from kvendure.wire import MESSAGE_BYTES, Lateness, Receiver, Stream, Wire
 from kvlab.fault.link import LinkRule
 from kvlab.units import format_bandwidth, parse_bandwidth
 
+ROWS = ("latency", "jitter", "bandwidth", "partition")
 LATENCIES_MS = (1, 5, 20, 50, 200)
 JITTERS_MS = ((20, 5), (50, 20), (10, 10))
 BANDWIDTHS = ("64kb/s", "1mb/s", "50mbit", "10mb/s", "50mb/s")
@@ -43,7 +44,10 @@ def links(options: argparse.Namespace) -> int:
     """Run the campaign; return the exit status."""
     told = Campaign("links", "links do what was asked of them", 0, options.json)
     rows: list[dict[str, Any]] = []
-    told.count = len(LATENCIES_MS) + len(JITTERS_MS) + len(BANDWIDTHS) + 2 * options.cuts
+    sizes = (len(LATENCIES_MS), len(JITTERS_MS), len(BANDWIDTHS), 2 * options.cuts)
+    told.count = sum(
+        size for name, size in zip(ROWS, sizes, strict=True) if name in (options.rows or ROWS)
+    )
     with tempfile.TemporaryDirectory(prefix="kvlab-links-") as place, Wire(Path(place)) as wire:
         try:
             for measure in _rows(wire, options):
@@ -75,17 +79,21 @@ def _noise(late_ms: list[float]) -> str:
     return f"sleeps ended {median(ordered):.1f} ms late (median), 10 % of them {p90:.1f} ms or more"
 
 
-def _rows(wire: Wire, options: argparse.Namespace) -> Iterable[Callable[[], dict[str, Any]]]:
-    base_ms = median(wire.delays_ms(LinkRule(), options.count, GAP_S))
-    for asked_ms in LATENCIES_MS:
-        yield partial(_latency, wire, asked_ms, base_ms, options.count)
-    for asked_ms, jitter_ms in JITTERS_MS:
-        yield partial(_jitter, wire, asked_ms, jitter_ms, base_ms, options.count)
-    for text in BANDWIDTHS:
-        yield partial(_bandwidth, wire, parse_bandwidth(text))
-    for mode in ("hold", "reset"):
-        for _ in range(options.cuts):
-            yield partial(_partition, wire, mode)
+def _rows(wire: Wire, options: argparse.Namespace) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Yield what measures each row that is asked for."""
+    chosen, count, base_ms = options.rows or ROWS, options.count, 0.0
+    if "latency" in chosen or "jitter" in chosen:
+        base_ms = median(wire.delays_ms(LinkRule(), count, GAP_S))
+    if "latency" in chosen:
+        yield from (partial(_latency, wire, asked, base_ms, count) for asked in LATENCIES_MS)
+    if "jitter" in chosen:
+        yield from (partial(_jitter, wire, *asked, base_ms, count) for asked in JITTERS_MS)
+    if "bandwidth" in chosen:
+        for text in BANDWIDTHS:
+            yield partial(_bandwidth, wire, parse_bandwidth(text))
+    if "partition" in chosen:
+        for mode in ("hold", "reset"):
+            yield from (partial(_partition, wire, mode) for _ in range(options.cuts))
 
 
 def _latency(wire: Wire, asked_ms: int, base_ms: float, count: int) -> dict[str, Any]:

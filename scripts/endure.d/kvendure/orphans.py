@@ -292,7 +292,8 @@ def _undisturbed(folder: Path, kinds: list[str]) -> dict[str, float]:
             options = ("-q", "-p", "no:cacheprovider", "--basetemp=tmp", "--rootdir=.")
             timed("pytest", sys.executable, "-m", "pytest", *options, "test_it.py")
         timed("up", *KVLAB, "up")
-        timed("verb", *KVLAB, "restart", "all", "--rolling")
+        if "supervisor" in kinds:
+            timed("verb", *KVLAB, "restart", "all", "--rolling")
         timed("down", *KVLAB, "down")
     finally:
         marks.end_all(mark)
