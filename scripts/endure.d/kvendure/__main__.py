@@ -11,6 +11,7 @@ from types import FrameType
 from kvendure.bugs import BUGS, SCENARIOS, alarms, bugs
 from kvendure.churn import churn
 from kvendure.crashes import crashes
+from kvendure.detection import detection
 from kvendure.links import ROWS, links
 from kvendure.orphans import VICTIMS, orphans
 from kvendure.starts import starts
@@ -58,13 +59,17 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("bugs", nargs="*", metavar="NAME", help=f"of {', '.join(BUGS)}")
     one.add_argument("-j", "--jobs", type=_positive, default=1, help="how many runs at once (1)")
     one.add_argument("--seed", type=int, default=1, help="the first seed (1)")
-    one.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown, too")
 
     one = add("alarms", alarms, "the true store is never called invalid", 100)
     one.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="the bugs' if none is named")
     one.add_argument("-j", "--jobs", type=_positive, default=1, help="how many runs at once (1)")
     one.add_argument("--seed", type=int, default=1, help="the first seed (1)")
     one.add_argument("--keep", type=Path, metavar="DIR", help="keep the files of alarms there")
+
+    one = campaigns.add_parser("detection", help="print docs/reference/detection.md")
+    one.set_defaults(run=detection)
+    one.add_argument("bugs_json", type=Path, help="what bugs --json printed")
+    one.add_argument("alarms_json", type=Path, help="what alarms --json printed")
 
     options = parser.parse_args(arguments)
     known = {"victims": VICTIMS, "bugs": BUGS, "rows": ROWS}

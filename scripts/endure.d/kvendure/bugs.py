@@ -31,17 +31,6 @@ NAIVE = "naive"  # kvlab.examples.naive: not a node of kvlab with a bug, but a s
 TRUE_STORE = ("kvlab", "run")
 RATE = 0.95  # of the runs, at least, must catch a bug
 PLAIN_WIDTH = 200
-DOCUMENT = """# What is caught on real processes
-
-<!-- Made by {command}; do not edit. -->
-
-Each bug is planted in real nodes, and `kvlab run` judges a scenario of a few seconds with them.
-A bug is caught where the verdict is `invalid`; intervals are of 95 % (Wilson).
-The scenarios are in `scripts/endure.d/kvendure/scenarios`, the bugs in `kvlab/sim/mutants.py`,
-`scripts/endure.d/kvendure/planted_node.py` and `kvlab/examples/naive.py`.
-`scripts/endure alarms` runs the true store through the same scenarios.
-
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +141,6 @@ def bugs(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             told.interrupted = True
     rows = [(BUGS[name], tally) for name, tally in tallies.items() if tally.runs]
-    if options.write:
-        command = f"scripts/endure bugs --count {options.count}"
-        options.write.write_text(DOCUMENT.format(command=command) + _markdown(rows))
     if options.json:
         told.facts["bugs"] = [_fact(*row) for row in rows]
     else:
@@ -241,14 +227,6 @@ def _cells(bug: Bug, tally: Tally) -> tuple[str, ...]:
         bug.name, bug.sin, bug.scenario, f"{tally.caught} of {tally.runs}",
         f"{tally.caught / tally.runs:.0%}", f"{low:.0%} to {high:.0%}", checks or "nothing",
     )  # fmt: skip
-
-
-def _markdown(rows: list[tuple[Bug, Tally]]) -> str:
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    for bug, tally in rows:
-        name, *cells = _cells(bug, tally)
-        lines.append(f"| {' | '.join((f'`{name}`', *cells))} |")
-    return "\n".join(lines) + "\n"
 
 
 def _print(rows: list[tuple[Bug, Tally]]) -> None:
