@@ -70,6 +70,7 @@ class Driver:
                 new = self._attempt(new, partial(change.leave, dead=dead), name)
             if new is before:  # done, or refused; else kept until a map that says so is chosen
                 del self._leaves[name]
+        new = change.at_once(current, new)
         for name in sorted(self._returns):
             new = self._attempt(new, change.abort, name)
         self._returns.clear()

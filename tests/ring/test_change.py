@@ -7,6 +7,7 @@ import pytest
 from kvlab.errors import UsageError
 from kvlab.ring.change import (
     abort,
+    at_once,
     commit,
     describe,
     first_map,
@@ -282,3 +283,29 @@ def test_the_join_of_the_only_one_who_stays_cannot_be_undone():
     one = leave(join(cluster(1), "server2", "h:2"), "server1")
     with pytest.raises(UsageError, match="last member"):
         abort(one, "server2")
+
+
+# ------------------------------------------------------------------ at once
+
+
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_a_join_and_a_leave_at_once_move_the_least(count):
+    old = cluster(count)
+    one_by_one = leave(join(old, "newcomer", "h:9"), old.member_ids[1])
+    new = at_once(old, one_by_one)
+
+    told = describe(old, new)
+    assert told.moved_copies == told.minimum_copies
+    assert told.moved_copies < describe(old, one_by_one).moved_copies
+    assert (new.members, new.epoch) == (one_by_one.members, one_by_one.epoch)
+    after = settled(new)
+    assert old.member_ids[1] not in after.member_ids
+    assert abs(len(after.held_by("newcomer")) - len(old.held_by(old.member_ids[1]))) <= 1
+
+
+def test_one_step_and_a_member_that_came_back_empty_stay_as_they_are():
+    old = cluster(5)
+    joined = join(old, "newcomer", "h:9")
+    assert at_once(old, joined) is joined
+    back = restart(leave(old, old.member_ids[1]), old.member_ids[2], "h:9")
+    assert at_once(old, back) is back
