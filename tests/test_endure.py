@@ -120,3 +120,10 @@ def test_wrong_usage_is_explained(
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_the_scenarios_of_bugs_are_scenarios(path: Path) -> None:
     assert parse_scenario(path.read_text(), source=path.name).name == path.stem
+
+
+def test_the_page_of_what_is_caught_tells_every_bug(endure: Endure) -> None:
+    from kvendure.bugs import BUGS
+
+    page = (FOLDER.parent.parent / "docs" / "reference" / "detection.md").read_text()
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == [*BUGS]
