@@ -66,7 +66,7 @@ SHARE_ERROR_MAX: Final = 1e-9
 
 _MS: Final = 1_000
 _MINUTE: Final = 60 * SECOND_US
-_KEYS: Final = (
+SCENARIO_KEYS: Final = (
     *("version", "name", "seed", "nodes", "replication", "ranges", "network", "clocks"),
     *("ns", "sync", "fsync", "dead_after"),
     *("time", "settle", "workload", "operations", "phases", "faults"),
@@ -96,12 +96,13 @@ def parse_scenario(text: str, *, source: str = "scenario.yaml") -> ScenarioSpec:
         said = f"the file is {shown(root)}; write keys and values, such as nodes: 3"
         problems.add(line_of(root), said)
         problems.raise_if_any()
-    spec = _scenario(Section(problems, "", mapping, _KEYS, line=1))
+    spec = read_scenario(Section(problems, "", mapping, SCENARIO_KEYS, line=1))
     problems.raise_if_any()
     return spec
 
 
-def _scenario(file: Section) -> ScenarioSpec:
+def read_scenario(file: Section) -> ScenarioSpec:
+    """Read a scenario, at the top of a file or inside another one."""
     file.choice("version", VERSIONS[0], VERSIONS)
     nodes, replication = _nodes_and_copies(file)
     network = file.section("network", ("latency", "jitter"), sample="{latency: 300us}")
@@ -112,7 +113,7 @@ def _scenario(file: Section) -> ScenarioSpec:
     end_us = time_us if len(file.problems.found) == before else TIME_US_MAX
     operations = read_operations(file, end_us)
     ns = file.choice("ns", _DEFAULT.ns, NAMESPACES)
-    workload = _workload(file, TIME_US_MAX if operations else end_us)
+    workload = read_workload(file, "workload", TIME_US_MAX if operations else end_us)
     verbs = {one.verb for one in operations}
     verbs |= workload.verbs
     if ns != "linear" and verbs.intersection(LINEAR_VERBS):
@@ -212,9 +213,10 @@ def _clocks(file: Section) -> dict[str, int]:
     return clocks
 
 
-def _workload(file: Section, end_us: int) -> WorkloadSpec:
+def read_workload(file: Section, key: str, end_us: int) -> WorkloadSpec:
+    """Read a workload at `key` that is to be over at `end_us`."""
     default = _DEFAULT.workload
-    section = file.section("workload", _WORKLOAD_KEYS, sample="{operations: 1000, for: 20s}")
+    section = file.section(key, _WORKLOAD_KEYS, sample="{operations: 1000, for: 20s}")
     kind = section.choice("kind", default.kind, KINDS)
     shares = _mix(section)
     if kind != default.kind and section.get("mix") is not None:

@@ -114,7 +114,7 @@ def _clocks(clocks: dict[str, int]) -> Iterator[str]:
 
 
 def _workload(workload: WorkloadSpec) -> list[Pair]:
-    pairs = _differing(workload, _DEFAULT.workload, _WORKLOAD)
+    pairs = _differing(workload, _DEFAULT.workload, WORKLOAD_FIELDS)
     default = _DEFAULT.workload
     shares = {verb: getattr(workload, verb) for verb in VERBS}
     if shares != {verb: getattr(default, verb) for verb in VERBS}:
@@ -206,7 +206,7 @@ def _boolean(value: bool) -> str:
 _NETWORK: Final = (("latency", "latency_us", _duration), ("jitter", "jitter_us", _duration))
 _DISK: Final = (("fsync", "fsync_us", _duration), ("dead_after", "dead_after_us", _duration))
 _TIMES: Final = (("time", "time_us", _duration), ("settle", "settle_us", _duration))
-_WORKLOAD: Final = (
+WORKLOAD_FIELDS: Final = (
     ("kind", "kind", _text),
     ("operations", "operations", str),
     ("clients", "clients", str),
