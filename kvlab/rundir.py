@@ -6,11 +6,14 @@ links.jsonl     what each directed link had carried and held after each phase an
 latency.hgrm    latencies of what succeeded, as HdrHistogram's percentile text
 faults.jsonl    each fault: planned and actual time, and whether it had an effect
 verdict.json    the verdict, each check and guard, the seed, how to repeat it
+junit.xml       the same for CI servers
 nodes/          what each node logged, where nodes are processes: <id>.log
 state/          of the cluster while it runs; it stays only where the run was ended from outside
 
 A run that goes on writes history.jsonl and faults.jsonl as things happen: whoever ends it, what was
 seen by then is there. In faults.jsonl, a later line with the same `id` stands for an earlier one.
+
+A matrix has a folder with matrix.json, junit.xml, and one folder per run with all of these.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ FAULTS = "faults.jsonl"
 LINKS = "links.jsonl"
 LATENCY = "latency.hgrm"
 VERDICT = "verdict.json"
+JUNIT = "junit.xml"
+REPORT = "report.html"
+MATRIX = "matrix.json"
 LOGS = "nodes"  # a folder with one file per node
 STATE = "state"
 RUNS = "runs"
@@ -46,7 +52,7 @@ class RunDir:
     @classmethod
     def create(cls, path: Path) -> RunDir:
         """Make the folder; raise UsageError if there is something else than a run in it."""
-        known = {SPEC, HISTORY, FAULTS, LINKS, LATENCY, VERDICT, LOGS, STATE}
+        known = {SPEC, HISTORY, FAULTS, LINKS, LATENCY, VERDICT, JUNIT, LOGS, STATE}
         try:
             if path.is_dir() and {one.name for one in path.iterdir()} - known:
                 raise UsageError(
@@ -80,11 +86,12 @@ class RunDir:
         self._write(FAULTS, _lines(faults))
         self._write(VERDICT, _document(verdict))
 
+    def write_junit(self, text: str) -> None:
+        """Write what a run came to as JUnit XML."""
+        self._write(JUNIT, text.encode())
+
     def _write(self, name: str, data: bytes) -> None:
-        try:
-            (self.path / name).write_bytes(data)
-        except OSError as error:
-            raise InfraError(f"cannot write {self.path / name}: {error.strerror}") from error
+        _write(self.path / name, data)
 
     @property
     def state(self) -> Path:
@@ -143,6 +150,46 @@ class RunDir:
         return {path.stem: path for path in sorted((self.path / LOGS).glob("*.log"))}
 
 
+class MatrixDir:
+    """A folder that holds the runs of one matrix. Raises InfraError where the disk does not let it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> MatrixDir:
+        """Make the folder; raise UsageError if there is something in it."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if next(path.iterdir(), None) is not None:
+                raise UsageError(f"{path} is not empty", hint="name a folder that is new")
+        except OSError as error:
+            raise InfraError(f"cannot make {path}: {error.strerror}") from error
+        return cls(path)
+
+    def run(self, name: str) -> Path:
+        """Return the folder of one run."""
+        return self.path / name
+
+    def begin(self, name: str, spec: str) -> Path:
+        """Make the folder of a run, and return the file in it that says what is to be run."""
+        folder = RunDir.create(self.run(name))
+        _write(folder.path / SPEC, spec.encode())
+        return folder.path / SPEC
+
+    def finish(self, document: Mapping[str, Any], junit: str) -> None:
+        """Write what the matrix came to."""
+        _write(self.path / JUNIT, junit.encode())
+        _write(self.path / MATRIX, _document(document))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InfraError(f"cannot write {path}: {error.strerror}") from error
+
+
 def _lines(faults: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(f"{json.dumps(line)}\n" for line in faults).encode()
 
@@ -157,7 +204,8 @@ class Journal:
     def __init__(self, run: RunDir, spec: str) -> None:
         self._path = run.path
         try:
-            (run.path / VERDICT).unlink(missing_ok=True)
+            for name in (VERDICT, JUNIT):
+                (run.path / name).unlink(missing_ok=True)
             (run.path / SPEC).write_text(spec)
             self._history = (run.path / HISTORY).open("wb", buffering=0)
             self._faults = (run.path / FAULTS).open("wb", buffering=0)

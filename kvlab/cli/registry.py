@@ -67,6 +67,11 @@ VERBS: dict[str, Verb] = {
         "run",
         "Run a scenario on real processes: a cluster of its own, clients, faults, and a verdict.",
     ),
+    "matrix": Verb(
+        JUDGE,
+        "matrix",
+        "Run scenarios under all combinations of namespaces, sizes, workloads and seeds.",
+    ),
     "replay": Verb(
         JUDGE,
         "run",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kvlab.spec.scenario import ScenarioSpec
 
 STAMP = "%Y%m%d-%H%M%S"
+UTC = "%Y-%m-%dT%H:%M:%S"  # as JUnit XML has it
 
 Out = Annotated[
     Path | None,
@@ -178,12 +179,13 @@ def _perform(
     from kvlab.lab.run_judge import judge_run
     from kvlab.lab.run_nemesis import load_nemesis
     from kvlab.report.percentiles import percentile_text
+    from kvlab.report.junit import cases_of_run, junit_xml
     from kvlab.spec.scenario_file import render_scenario
 
     spec = plan.spec
     check_real(plan)
     function = load_nemesis(nemesis) if nemesis is not None else None
-    stamp = time.strftime(STAMP)
+    stamp, utc = time.strftime(STAMP), time.strftime(UTC, time.gmtime())
     files = RunDir.create(directory) if directory is not None else new_run(spec.name, stamp)
     began = time.monotonic()
 
@@ -207,12 +209,14 @@ def _perform(
         plan = plan.with_faults(outcome.record.faults)
     judged = judge_run(plan, outcome.record, outcome.healed_us, files)
     document = judged.judgement.to_builtins(
-        seed=spec.seed, reproduce=repeat, environment=_environment()
+        seed=spec.seed, reproduce=repeat, environment=environment()
     )
     document["expect"] = spec.expect
     document["load"] = judged.load
     files.keep_latencies(percentile_text(judged.latencies_us))
     files.finish(outcome.record.faults, document)
+    cases = cases_of_run(spec.name, document)
+    files.write_junit(junit_xml(spec.name, cases, timestamp=utc, took_us=outcome.took_us))
     if as_json:
         out.show_json(document | {"run": str(files.path)})
     else:
@@ -283,7 +287,8 @@ def _exit_code(judgement: Judgement, expect: str) -> int:
     return UnknownError.exit_code if doubtful else VacuousError.exit_code
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return what a verdict says of where it was found."""
     return {
         "kvlab": __version__,
         "python": platform.python_version(),
