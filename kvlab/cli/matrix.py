@@ -200,15 +200,18 @@ def _show(results: Sequence[CellResult], files: MatrixDir, took_us: int) -> None
     grid = outcomes.grid_table(results)
     out.show(outcomes.runs_table(results, links), *([grid] if grid is not None else []))
     out.say("")
-    bad = [one for one in results if one.outcome not in (outcomes.PASSED, outcomes.NOT_RUN)]
+    bad = [one for one in results if not one.passed and one.outcome != outcomes.NOT_RUN]
     for one in bad:
         out.say(f"{one.cell.name}: {': '.join(part for part in (one.said, one.because) if part)}")
         out.say(f"  reproduce: {one.repeat}")
     worst = outcomes.worst_outcome(results)
     took = units.format_duration(took_us)
     out.say(f"{worst}: {outcomes.summary(results)}; took {took}; files in {files.path}")
-    run = (bad or results)[0].run
-    out.next_step(f"kvlab check {run} --check sessions", f"kvlab replay {run}")
+    shown = (bad or results)[0]
+    if shown.verdict:
+        out.next_step(f"kvlab check {shown.run} --check sessions", f"kvlab replay {shown.run}")
+    else:
+        out.next_step(shown.repeat)
 
 
 def _link(files: MatrixDir, result: CellResult) -> str:

@@ -115,7 +115,7 @@ class _Pool:
         while self._waiting:
             result = await self._run(self._waiting.popleft())
             self._results[result.cell.name] = result
-            if self._job.fail_fast and result.outcome != outcomes.PASSED:
+            if self._job.fail_fast and not result.passed:
                 self._waiting.clear()
             self._watcher.ends(result)
 
@@ -185,7 +185,10 @@ class _Pool:
         if outcome == outcomes.BROKEN:
             because = _last_words(said) or f"it ended with {code}"
             if not in_time:
-                because = f"took longer than {format_duration(self._job.timeout_us)}: {because}"
+                timeout = format_duration(self._job.timeout_us)
+                because = (
+                    f"ended after {timeout}, the timeout of the matrix; it said last: {because}"
+                )
             elif self._interrupts:
                 outcome, because = outcomes.INTERRUPTED, ""
         result = self._result(cell, outcome)
@@ -209,7 +212,7 @@ def _last_words(said: Sequence[str]) -> str:
     for number, line in enumerate(said):
         if line.startswith("error: "):
             return "; ".join(part.strip() for part in list(said)[number:]).removeprefix("error: ")
-    return said[-1] if said else ""
+    return next((line for line in reversed(said) if not line.startswith("interrupted: ")), "")
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -7,7 +7,6 @@ import time
 from typing import Any, Self
 
 from kvlab.cli import out
-from kvlab.report import matrix as outcomes
 from kvlab.report.matrix import CellResult
 from kvlab.spec.matrix import CellSpec
 from kvlab.units import format_duration
@@ -64,7 +63,7 @@ class Progress:
             said = f"{self._done} of {self._total} cells"
             self._live.update(self._all, completed=self._done, said=said)
         count = f"{self._done:{len(str(self._total))}}/{self._total}"
-        because = f": {result.because}" if result.outcome != outcomes.PASSED else ""
+        because = f": {result.because}" if result.because and not result.passed else ""
         took = format_duration(result.took_us)
         self.tell(f"{count} {result.cell.name} {result.said}{because} ({took})")
 

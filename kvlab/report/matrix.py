@@ -44,10 +44,15 @@ class CellResult:
     took_us: int = 0
 
     @property
+    def passed(self) -> bool:
+        """Whether the verdict is the expected one."""
+        return self.outcome == PASSED
+
+    @property
     def said(self) -> str:
         """The outcome in a word or two: the verdict, and whether that was expected."""
         expect = self.cell.scenario.expect
-        if self.outcome == PASSED:
+        if self.passed:
             return self.verdict if self.verdict == "valid" else f"{self.verdict} (expected)"
         if self.outcome == FAILED:
             return self.verdict if expect == "valid" else f"{self.verdict} (expected: {expect})"
