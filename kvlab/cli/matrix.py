@@ -143,12 +143,12 @@ def _perform(
     from kvlab.cli.matrix_progress import Progress
 
     utc, began = time.strftime(UTC, time.gmtime()), time.monotonic()
+    if junit is not None:
+        _write(junit, "")  # better told now than after an hour
     if directory is not None:
         files = MatrixDir.create(directory)
     else:
         files = MatrixDir(new_run(spec.name, time.strftime(STAMP)).path)
-    if junit is not None:
-        _write(junit, "")  # better told now than after an hour
     job = Job(files, command, spec.timeout_us, jobs, fail_fast)
     with Progress(len(cells), quiet=as_json) as progress:
         progress.tell(f"{spec.name}: {len(cells)} cells, {jobs} at once, files in {files.path}")

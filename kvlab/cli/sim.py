@@ -207,15 +207,18 @@ def _show(outcome: Outcome, repeat: str, directory: Path | None) -> None:
 
 
 def _write(directory: Path, outcome: Outcome, document: dict[str, Any]) -> None:
+    from kvlab.report.junit import cases_of_run, junit_xml
     from kvlab.rundir import RunDir
     from kvlab.spec.scenario_file import render_scenario
 
-    RunDir.create(directory).write(
+    files, name = RunDir.create(directory), outcome.spec.name
+    files.write(
         spec=render_scenario(outcome.spec),
         history=outcome.history,
         faults=outcome.record.faults,
         verdict=document,
     )
+    files.write_junit(junit_xml(name, cases_of_run(name, document), took_us=outcome.sim_us))
 
 
 def _shrink(spec: ScenarioSpec, job: Job, directory: Path) -> ScenarioSpec:

@@ -46,8 +46,11 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
 
 
-def junit_xml(name: str, cases: Sequence[Case], *, timestamp: str, took_us: int) -> str:
-    """Return a document with one suite; `timestamp` as ISO 8601 without a zone, in UTC."""
+def junit_xml(name: str, cases: Sequence[Case], *, took_us: int, timestamp: str = "") -> str:
+    """Return a document with one suite; `timestamp` as ISO 8601 without a zone, in UTC.
+
+    A simulated run has none: the same seed, the same bytes.
+    """
     counts = {"tests": str(len(cases))}
     for key, outcome in (("failures", FAILURE), ("errors", ERROR), ("skipped", SKIPPED)):
         counts[key] = str(sum(case.outcome == outcome for case in cases))
