@@ -45,6 +45,7 @@ def test_a_client_is_tested_against_each_fault(session: pytest.Pytester) -> None
                     mine.set("k", "during")
             assert kvlab_cluster.client("server2").get("k", level="all") in ("before", "during")
         """,
+        *("-n", "2"),  # each worker of pytest-xdist has clusters of its own
     )
 
     result.assert_outcomes(passed=7)
@@ -93,16 +94,67 @@ def test_a_failed_test_shows_what_the_nodes_said(session: pytest.Pytester) -> No
     result = _run(
         session,
         """
-        def test_fails(kvlab_cluster):
-            kvlab_cluster.kill("server2")
-            assert False
+        import pytest
+
+        seen = []
+
+        @pytest.mark.parametrize("text", ["a/b"])
+        @pytest.mark.kvlab(nodes=2, replication={"n": 1})
+        def test_fails(kvlab_cluster, text):
+            seen.append(kvlab_cluster.directory)
+            assert kvlab_cluster.client().get("k") == "v"
+
+        @pytest.mark.kvlab(nodes=2, replication={"n": 1})
+        def test_gets_another(kvlab_cluster):
+            assert kvlab_cluster.directory not in seen
+        """,
+        *("--kvlab-artifacts", "kept"),
+    )
+
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        ["*kvlab cluster*", "files: *kept/*", "server1 (running):", "*serving at*"]
+    )
+    (kept,) = (session.path / "kept").iterdir()
+    assert kept.name.endswith("test_fails-a-b")
+    assert "serving at" in (kept / "nodes" / "server2" / "log").read_text()
+    assert "start" in (kept / "events.jsonl").read_text()
+
+
+def test_a_matrix_has_faults_of_ones_own_nodes_by_name_and_clusters(
+    session: pytest.Pytester,
+) -> None:
+    result = _run(
+        session,
+        """
+        from contextlib import contextmanager
+
+        import pytest
+
+        @contextmanager
+        def slow_first_link(cluster):
+            cluster.link("server1", "server2", latency_ms=20)
+            yield
+            cluster.heal()
+
+        seen = set()
+
+        @pytest.mark.fault_matrix("pause server1", slow_first_link, nodes=[2, 3])
+        @pytest.mark.kvlab(replication={"n": 1})
+        def test_it(kvlab_cluster, kvlab_fault):
+            with kvlab_fault:
+                states = [node["state"] for node in kvlab_cluster.status()]
+            assert ("paused" in states) == (kvlab_fault.name == "pause server1")
+            assert not states.index("paused") if "paused" in states else True
+            seen.add((kvlab_fault.name, len(kvlab_cluster.nodes)))
+
+        def test_all_were():
+            assert seen == {(name, n) for name in ("pause server1", "slow_first_link") for n in (2, 3)}
         """,
     )
 
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["*kvlab cluster*", "files: *", "server1 (running):", "*serving at*", "server2 (stopped):"]
-    )
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["*test_it*pause server1*", "*test_it*slow_first_link*"])
 
 
 def test_an_async_test_may_use_it_too(session: pytest.Pytester) -> None:
@@ -127,24 +179,31 @@ def test_an_async_test_may_use_it_too(session: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "@pytest.mark.kvlab(nodes=0)\ndef test_it(kvlab_cluster): pass",
-            "*@pytest.mark.kvlab*nodes is 0; write a whole number from 1 to 100*",
+def test_wrong_markers_say_what_to_write(session: pytest.Pytester) -> None:
+    wrong = {
+        "@pytest.mark.kvlab(nodes=0)\ndef test_it(kvlab_cluster): pass": (
+            "*@pytest.mark.kvlab*nodes is 0; write a whole number from 1 to 100*"
         ),
-        (
-            '@pytest.mark.fault_matrix("fire")\ndef test_it(kvlab_cluster, kvlab_fault): pass',
-            "*no fault is called 'fire'; there are none, kill, pause,*",
+        '@pytest.mark.fault_matrix("fire")\ndef test_it(kvlab_cluster, kvlab_fault): pass': (
+            "*no fault is called 'fire'; there are none, kill, pause,*"
         ),
-    ],
-)
-def test_a_wrong_marker_says_what_to_write(session: pytest.Pytester, text: str, said: str) -> None:
-    result = _run(session, f"import pytest\n\n{text}\n")
+        '@pytest.mark.fault_matrix("kill")\ndef test_it(kvlab_cluster): pass': (
+            "*test_it has a fault_matrix, but takes no kvlab_fault*"
+        ),
+        "@pytest.mark.fault_matrix(nodes=3)\ndef test_it(kvlab_fault): pass": (
+            "*fault_matrix(nodes=3): write a list, such as [[]3[]]*"
+        ),
+        '@pytest.mark.fault_matrix("kill server9")\ndef test_it(kvlab_fault): pass': (
+            "*no node is called 'server9'; there are server1, server2, server3*"
+        ),
+    }
+    files = {f"test_{number}": f"import pytest\n\n{text}\n" for number, text in enumerate(wrong)}
+    session.makepyfile(**files)
+    result = _run(session, "", "--continue-on-collection-errors")
 
-    assert result.ret != 0
-    result.stdout.fnmatch_lines([said])
+    result.assert_outcomes(errors=len(wrong))
+    for said in wrong.values():
+        result.stdout.fnmatch_lines([said])
 
 
 def _nodes_of(session: pytest.Pytester) -> list[int]:

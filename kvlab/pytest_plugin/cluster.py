@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -33,6 +34,8 @@ class Cluster:
 
     def __init__(self, lab: Lab, loop: Loop) -> None:
         self.is_dirty = False  # a fault or a change: another test must not get it
+        self.has_failed = False  # the test: nobody may touch what it left
+        self.kept: Path | None = None  # where that is to be kept; None: where it is
         self._lab = lab
         self._loop = loop
         self._clients: list[BlockingClient] = []
@@ -157,7 +160,7 @@ class Cluster:
         for client in self._clients:
             client.close()
         self._clients.clear()
-        if self.is_dirty:
+        if self.is_dirty or self.has_failed:
             return False
         return self._run(self._is_empty())
 
@@ -173,7 +176,7 @@ class Cluster:
 
     def story(self) -> str:
         """Return what the nodes said last, and where the rest is."""
-        lines = [f"files: {self.directory}"]
+        lines = [f"files: {self.kept or self.directory}"]
         for member in self._lab.members.values():
             lines.append(f"{member.id} ({member.state}):")
             try:
@@ -184,8 +187,11 @@ class Cluster:
         return "\n".join(lines)
 
     def close(self) -> None:
-        """End all nodes."""
+        """End all nodes, and keep what they left if the test has failed."""
         self._run(self._lab.close())
+        if self.has_failed and self.kept is not None:
+            shutil.rmtree(self.kept, ignore_errors=True)  # of an earlier failure of this test
+            shutil.copytree(self.directory, self.kept, ignore=_sockets)
 
     def _act(self, verb: str, targets: str) -> list[Proof]:
         self.is_dirty = True
@@ -193,6 +199,12 @@ class Cluster:
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self._loop.run(work)
+
+
+def _sockets(folder: str, names: list[str]) -> list[str]:
+    """Return what is no file or folder, and cannot be copied."""
+    paths = {name: Path(folder, name) for name in names}
+    return [name for name, path in paths.items() if not (path.is_file() or path.is_dir())]
 
 
 class Loop:

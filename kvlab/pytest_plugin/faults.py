@@ -1,13 +1,18 @@
 """The faults of the matrix by name: how each begins and ends on a cluster. One node of it is hit.
 
-More can be done with the verbs of `cluster.Cluster`; these are what every client should survive.
+More can be done with the verbs of `cluster.Cluster`; these are what every client should survive. A
+function that does such things is a fault, too, if it is a context manager of the cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from kvlab.errors import UsageError
 
 if TYPE_CHECKING:
     from kvlab.pytest_plugin.cluster import Cluster
@@ -58,22 +63,62 @@ FAULTS: dict[str, Kind] = {
 }
 
 
+Made = Callable[["Cluster"], AbstractContextManager[Any]]
+"""A fault that somebody wrote: it is there inside the block that it gives for a cluster."""
+
+
 class Fault:
     """One fault for one test. Leaving the block ends it, and waits until the cluster is whole."""
 
-    def __init__(self, name: str, kind: Kind, cluster: Cluster) -> None:
-        self.name = name
+    def __init__(self, given: str | Made, cluster: Cluster) -> None:
+        """`given` is a name, a name and a node ("kill server1"), or a function."""
+        self.name = name_of(given)
         self.node = cluster.nodes[-1]  # that is hit: the last, where few clients begin
-        self._kind = kind
         self._cluster = cluster
+        self._block: AbstractContextManager[Any] | None = None
+        self._make = given if callable(given) else self._named
+        if not callable(given) and (node := given.partition(" ")[2].strip()):
+            if node not in cluster.nodes:
+                raise UsageError(
+                    f"no node is called {node!r}; there are {', '.join(cluster.nodes)}"
+                )
+            self.node = node
+
+    @contextmanager
+    def _named(self, cluster: Cluster) -> Any:
+        kind, node = FAULTS[self.name.partition(" ")[0]], self.node
+        kind.begin(cluster, node)
+        try:
+            yield
+        finally:
+            kind.end(cluster, node)
 
     def __enter__(self) -> Self:
-        self._kind.begin(self._cluster, self.node)
+        self._block = self._make(self._cluster)
+        self._block.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._kind.end(self._cluster, self.node)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._block is not None
+        self._block.__exit__(kind, error, trace)
         self._cluster.wait_whole()
 
     def __repr__(self) -> str:
         return f"<fault {self.name} of {self.node}>"
+
+
+def name_of(given: str | Made) -> str:
+    """Return what a fault is called in the name of a test."""
+    return getattr(given, "__name__", repr(given)) if callable(given) else given
+
+
+def check_fault(given: object) -> None:
+    """Raise UsageError for what is no fault."""
+    if callable(given) or (isinstance(given, str) and given.partition(" ")[0] in FAULTS):
+        return
+    raise UsageError(f"no fault is called {given!r}; there are {', '.join(FAULTS)}")
