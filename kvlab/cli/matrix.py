@@ -35,7 +35,46 @@ EXIT_CODES = {
     outcomes.VACUOUS: VacuousError.exit_code,
     outcomes.BROKEN: InfraError.exit_code,
     outcomes.INTERRUPTED: EXIT_INTERRUPTED,
+    outcomes.NOT_RUN: EXIT_INTERRUPTED,  # where nothing is worse, no run was under way just then
 }
+
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="[FILE]", help="A file, or a name of --list.", show_default="./matrix.yaml"
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("-j", "--jobs", min=1, max=JOBS_MAX, help="Runs at once.", show_default="cores"),
+]
+Seeds = Annotated[
+    str, typer.Option("--seeds", help="Seeds in place of the file's: 1-3.", show_default=False)
+]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("-k", metavar="TEXT", help="Only cells with this in their name; repeatable."),
+]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", help="Begin no more runs after one that did not pass.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="A new folder, for the folders of the runs.",
+        show_default="runs/NAME/TIME",
+    ),
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", metavar="PATH", help="Write JUnit XML here, too.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be run, and start nothing.")
+]
+ListAll = Annotated[bool, typer.Option("--list", help="List the matrices of the package.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,48 +83,16 @@ def register(app: typer.Typer) -> None:
 
 
 def matrix(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="[FILE]", help="A file, or a name of --list.", show_default="./matrix.yaml"
-        ),
-    ] = DEFAULT_FILE,
+    file: File = DEFAULT_FILE,
     *,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "-j", "--jobs", min=1, max=JOBS_MAX, help="Runs at once.", show_default="cores"
-        ),
-    ] = None,
-    seeds: Annotated[
-        str, typer.Option("--seeds", help="Seeds in place of the file's: 1-3.", show_default=False)
-    ] = "",
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("-k", metavar="TEXT", help="Only cells with this in their name; repeatable."),
-    ] = None,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Begin no more runs after one that did not pass.")
-    ] = False,
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="A new folder, for the folders of the runs.",
-            show_default="runs/NAME/TIME",
-        ),
-    ] = None,
-    junit: Annotated[
-        Path | None,
-        typer.Option("--junit", metavar="PATH", help="Write JUnit XML here, too."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be run, and start nothing.")
-    ] = False,
-    list_all: Annotated[
-        bool, typer.Option("--list", help="List the matrices of the package.")
-    ] = False,
+    jobs: Jobs = None,
+    seeds: Seeds = "",
+    filters: Filters = None,
+    fail_fast: FailFast = False,
+    directory: Out = None,
+    junit: Junit = None,
+    dry_run: DryRun = False,
+    list_all: ListAll = False,
     as_json: Json = False,
 ) -> None:
     """Run scenarios under all combinations of namespaces, sizes, workloads and seeds.

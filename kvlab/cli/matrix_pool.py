@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections import deque
@@ -29,9 +30,11 @@ from kvlab.spec.scenario_file import render_scenario
 from kvlab.units import format_duration
 
 GRACE_S = 30.0  # for a run to undo all, once it was asked to end
+LISTEN_S = 5.0  # for the last words of a run that has ended
 LINES_KEPT = 20  # of what a run said last
 READ_BYTES = 1 << 14
 LINE_CHARS_MAX = 500
+_TIME = re.compile(r"\[ *[\d.]+ s\] ")  # before a line of progress
 _OF_EXIT_CODE = {
     0: outcomes.PASSED,
     InvalidError.exit_code: outcomes.FAILED,
@@ -137,22 +140,22 @@ class _Pool:
         reader = asyncio.create_task(self._listen(cell, process, said))
         try:
             in_time = await self._wait(process)
-            await reader
         finally:
-            reader.cancel()
-            _send(process, signal.SIGKILL)
-            await process.wait()
+            _send(process, signal.SIGKILL)  # where it has not ended yet
+            code = await process.wait()
             self._running.discard(process)
+            await asyncio.wait({reader}, timeout=LISTEN_S)
+            reader.cancel()
         took_us = round((time.monotonic() - began) * 1e6)
-        return self._judged(cell, process.returncode, said, took_us, in_time=in_time)
+        return self._judged(cell, code, said, took_us, in_time=in_time)
 
     async def _listen(
         self, cell: CellSpec, process: asyncio.subprocess.Process, said: deque[str]
     ) -> None:
         assert process.stderr is not None
         async for line in _lines(process.stderr):
-            said.append(line)
-            self._watcher.says(cell, line.partition("] ")[2] or line)
+            said.append(_TIME.sub("", line))
+            self._watcher.says(cell, said[-1])
 
     async def _wait(self, process: asyncio.subprocess.Process) -> bool:
         """Wait until a run has ended; end it if its time is over or we are interrupted."""
@@ -175,10 +178,10 @@ class _Pool:
     # -- what it came to ------------------------------------------------------------------------
 
     def _judged(
-        self, cell: CellSpec, code: int | None, said: Sequence[str], took_us: int, *, in_time: bool
+        self, cell: CellSpec, code: int, said: Sequence[str], took_us: int, *, in_time: bool
     ) -> CellResult:
         told = RunDir(self._job.files.run(cell.name)).verdict()
-        outcome = _OF_EXIT_CODE.get(code or 0, outcomes.BROKEN)
+        outcome = _OF_EXIT_CODE.get(code, outcomes.BROKEN)
         because = str(told.get("because", ""))
         if not told and outcome != outcomes.BROKEN:
             outcome, because = outcomes.BROKEN, f"it wrote no verdict, and ended with {code}"

@@ -129,37 +129,38 @@ def test_cells_are_excluded_and_expected_by_their_values_written_or_not() -> Non
     }
 
 
+WRONG = """\
+version: 2
+name: my matrix
+scenarios:
+  - kill
+  - nowhere
+  - broken.yaml
+  - {nodes: 3}
+  - [kill]
+ns: [eventual, strict]
+nodes: [3, many]
+copies: []
+workloads:
+  "a b": {}
+  bad: {mix: {get: 0.9}, opertions: 5}
+seeds: [3-1]
+include:
+  - {nodes: 3}
+  - {scenario: kill, workload: none, nodes: 0, expect: maybe}
+exclude:
+  - {}
+  - {scenario: other}
+  - kill
+expect:
+  - {scenario: kill}
+timeout: 5
+sceanrios: []
+"""
+
+
 def test_all_problems_are_told_at_once_each_with_its_line_and_what_to_write() -> None:
-    assert problems(
-        """\
-        version: 2
-        name: my matrix
-        scenarios:
-          - kill
-          - nowhere
-          - broken.yaml
-          - {nodes: 3}
-          - [kill]
-        ns: [eventual, strict]
-        nodes: [3, many]
-        copies: []
-        workloads:
-          "a b": {}
-          bad: {mix: {get: 0.9}, opertions: 5}
-        seeds: [3-1]
-        include:
-          - {nodes: 3}
-          - {scenario: kill, workload: none, nodes: 0, expect: maybe}
-        exclude:
-          - {}
-          - {scenario: other}
-          - kill
-        expect:
-          - {scenario: kill}
-        timeout: 5
-        sceanrios: []
-        """
-    ) == [
+    assert problems(WRONG) == [
         "1: version is 2; write 1",
         "2: name is my matrix; write letters, digits, - and _, at most 40, such as ring5",
         "5: there is no scenario nowhere; write one that is there",
