@@ -203,6 +203,7 @@ class _Pool:
             verdict=str(told.get("verdict", "")),
             because=because,
             took_us=took_us,
+            last_lines=tuple(said) if outcome == outcomes.BROKEN else (),
         )
 
     def _result(self, cell: CellSpec, outcome: str) -> CellResult:
@@ -212,10 +213,9 @@ class _Pool:
 
 def _last_words(said: Sequence[str]) -> str:
     """Return the error that a run ended with, or what it said last."""
-    for number, line in enumerate(said):
-        if line.startswith("error: "):
-            return "; ".join(part.strip() for part in list(said)[number:]).removeprefix("error: ")
-    return next((line for line in reversed(said) if not line.startswith("interrupted: ")), "")
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    others = [line for line in said if not line.startswith("interrupted: ")]
+    return (errors[:1] or others[-1:] or [""])[0]
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

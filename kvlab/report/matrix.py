@@ -42,6 +42,7 @@ class CellResult:
     verdict: str = ""  # of verdict.json; "": there is none
     because: str = ""
     took_us: int = 0
+    last_lines: tuple[str, ...] = ()  # of what a run said that came to no verdict
 
     @property
     def passed(self) -> bool:
@@ -70,6 +71,7 @@ class CellResult:
             "took_us": self.took_us,
             "run": self.run,
             "reproduce": self.repeat,
+            "last_lines": list(self.last_lines),
         }
 
 
@@ -130,8 +132,9 @@ def runs_table(results: Sequence[CellResult], links: Mapping[str, str]) -> Table
 
 def grid_table(results: Sequence[CellResult]) -> Table | None:
     """Show verdicts as rows and columns of the axes' values; None where one column would do."""
-    axes = [axis for axis in AXES if len({one.cell.value(axis) for one in results}) > 1]
-    across = [axis for axis in axes if axis in _COLUMN_AXES]
+    named = {axis for one in results for axis in one.cell.values}  # others are the scenarios' own
+    axes = [axis for axis in named if len({one.cell.value(axis) for one in results}) > 1]
+    across = [axis for axis in _COLUMN_AXES if axis in axes]
     down = ["scenario", *(axis for axis in axes if axis == "workload")]
     heads = list(dict.fromkeys(_head(one.cell, across) for one in results))
     if len(heads) < 2:
@@ -191,7 +194,7 @@ def cases_of_matrix(name: str, results: Sequence[CellResult]) -> list[Case]:
             outcome=_JUNIT.get(one.outcome, ERROR),
             kind=one.outcome,
             because=f"{one.said}: {one.because}" if one.because else one.said,
-            details=f"run: {one.run}\nreproduce: {one.repeat}",
+            details="\n".join([f"run: {one.run}", f"reproduce: {one.repeat}", *one.last_lines]),
         )
         for one in results
     ]
