@@ -156,7 +156,7 @@ def _perform(
         files = MatrixDir.create(directory)
     else:
         files = MatrixDir(new_run(spec.name, time.strftime(STAMP)).path)
-    job = Job(files, command, spec.timeout_us, jobs, fail_fast)
+    job = Job(files, command, spec.timeout_of, jobs, fail_fast)
     with Progress(len(cells), quiet=as_json) as progress:
         progress.tell(f"{spec.name}: {len(cells)} cells, {jobs} at once, files in {files.path}")
         results = run_cells(job, cells, progress)
@@ -169,7 +169,7 @@ def _perform(
     if as_json:
         out.show_json(document | {"run": str(files.path)})
     else:
-        _show(results, files, took_us)
+        _show(results, files, took_us, command)
     raise typer.Exit(EXIT_CODES[outcomes.worst_outcome(results)])
 
 
@@ -202,12 +202,13 @@ def _document(
     }
 
 
-def _show(results: Sequence[CellResult], files: MatrixDir, took_us: int) -> None:
+def _show(results: Sequence[CellResult], files: MatrixDir, took_us: int, command: str) -> None:
     links = {one.run: _link(files, one) for one in results if one.outcome != outcomes.NOT_RUN}
     grid = outcomes.grid_table(results)
     out.show(outcomes.runs_table(results, links), *([grid] if grid is not None else []))
     out.say("")
-    bad = [one for one in results if not one.passed and one.outcome != outcomes.NOT_RUN]
+    ended = (outcomes.NOT_RUN, outcomes.INTERRUPTED)
+    bad = [one for one in results if not one.passed and one.outcome not in ended]
     for one in bad:
         out.say(f"{one.cell.name}: {': '.join(part for part in (one.said, one.because) if part)}")
         out.say(f"  reproduce: {one.repeat}")
@@ -218,7 +219,7 @@ def _show(results: Sequence[CellResult], files: MatrixDir, took_us: int) -> None
     if shown.verdict:
         out.next_step(f"kvlab check {shown.run} --check sessions", f"kvlab replay {shown.run}")
     else:
-        out.next_step(shown.repeat)
+        out.next_step(shown.repeat if bad else command)
 
 
 def _link(files: MatrixDir, result: CellResult) -> str:

@@ -15,7 +15,7 @@ import re
 import signal
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,7 +62,7 @@ class Job:
 
     files: MatrixDir
     command: str  # that runs the matrix; a cell's own is this with its name
-    timeout_us: int
+    timeout_us: Callable[[CellSpec], int]  # after which a run is ended
     jobs: int
     fail_fast: bool
 
@@ -139,7 +139,7 @@ class _Pool:
         said: deque[str] = deque(maxlen=LINES_KEPT)
         reader = asyncio.create_task(self._listen(cell, process, said))
         try:
-            in_time = await self._wait(process)
+            in_time = await self._wait(process, self._job.timeout_us(cell) / 1e6)
         finally:
             _send(process, signal.SIGKILL)  # where it has not ended yet
             code = await process.wait()
@@ -157,12 +157,11 @@ class _Pool:
             said.append(_TIME.sub("", line))
             self._watcher.says(cell, said[-1])
 
-    async def _wait(self, process: asyncio.subprocess.Process) -> bool:
+    async def _wait(self, process: asyncio.subprocess.Process, timeout_s: float) -> bool:
         """Wait until a run has ended; end it if its time is over or we are interrupted."""
         ended = asyncio.ensure_future(process.wait())
         stopped = asyncio.ensure_future(self._interrupted.wait())
         try:
-            timeout_s = self._job.timeout_us / 1e6
             await asyncio.wait(
                 {ended, stopped}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
@@ -188,7 +187,7 @@ class _Pool:
         if outcome == outcomes.BROKEN:
             because = _last_words(said) or f"it ended with {code}"
             if not in_time:
-                timeout = format_duration(self._job.timeout_us)
+                timeout = format_duration(self._job.timeout_us(cell))
                 because = (
                     f"ended after {timeout}, the timeout of the matrix; it said last: {because}"
                 )

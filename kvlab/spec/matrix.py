@@ -14,6 +14,7 @@ from kvlab.units import format_duration
 
 AXES: Final = ("scenario", "ns", "nodes", "copies", "workload", "seed")
 """In this order they make the name of a cell."""
+SPARE_US: Final = 300 * SECOND_US  # for start, final reads and judgement
 _MARKS: Final = {"nodes": "n", "copies": "c", "seed": "s"}  # before a number in a cell's name
 
 
@@ -59,7 +60,14 @@ class MatrixSpec:
 
     name: str
     cells: tuple[CellSpec, ...]
-    timeout_us: int = 300 * SECOND_US  # within which a run must have come to its end
+    timeout_us: int = (
+        0  # within which a run must have come to its end; 0: SPARE_US more than its own
+    )
+
+    def timeout_of(self, cell: CellSpec) -> int:
+        """Return after how many microseconds the run of a cell is ended."""
+        own_us = cell.scenario.time_us + cell.scenario.settle_us
+        return self.timeout_us or own_us + SPARE_US
 
 
 def make_cell(label: str, scenario: ScenarioSpec, values: list[ValueSpec]) -> CellSpec:

@@ -50,7 +50,8 @@ def test_a_scenario_alone_is_one_cell_as_it_is() -> None:
     matrix = read("scenarios: kill")
 
     (cell,) = matrix.cells
-    assert (matrix.name, matrix.timeout_us) == ("matrix", 300 * S)
+    assert matrix.name == "matrix"
+    assert matrix.timeout_of(cell) == cell.scenario.time_us + cell.scenario.settle_us + 300 * S
     assert (cell.name, dict(cell.values)) == ("kill", {"scenario": "kill"})
     assert cell.scenario == KNOWN["kill"]
     assert [cell.value(axis) for axis in AXES] == ["kill", "eventual", "5", "3", "", "9"]
@@ -87,7 +88,7 @@ def test_axes_multiply_in_the_order_of_the_file() -> None:
     work = scenario.workload
     assert (work.keys, work.get, work.set, work.delete) == (2, 0.9, 0.1, 0.0)
     assert work.operations == KNOWN["kill"].workload.operations, "what is not said stays"
-    assert matrix.timeout_us == 60 * S
+    assert matrix.timeout_of(last) == 60 * S
 
 
 def test_a_scenario_may_be_written_out_and_seeds_be_given_from_outside() -> None:
