@@ -19,6 +19,7 @@ Invariants:
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ MARKERS = (
     "fault_matrix(*faults, **keys): run a test once with each fault, on each cluster of nodes=[3, 5]",
 )
 ARTIFACTS = "--kvlab-artifacts"
+FOLDER_CHARS_MAX = 150
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -112,8 +114,9 @@ def kvlab_cluster(request: pytest.FixtureRequest, _kvlab_pool: Pool) -> Iterator
 
 
 def _folder(test: str) -> str:
-    """Return a folder's name for a test."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", test).strip("-")
+    """Return a folder's name for a test, another one for each."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", test).strip("-")
+    return f"{plain[:FOLDER_CHARS_MAX]}-{zlib.crc32(test.encode()):08x}"
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 It reads text, never files: `cli` and `lab` open them. Every default and every check of such a file
 lives in this room and nowhere else; what comes out needs no second look.
 
-Scenarios are in scenario.py and scenario_file.py, matrices in matrix.py and matrix_file.py. They are not
-loaded here: most verbs need none.
+Scenarios are in scenario.py and scenario_file.py, matrices in matrix.py and matrix_file.py; neither
+is loaded here: most verbs need none.
 """
 
 from kvlab.spec.cluster import (

@@ -96,6 +96,7 @@ class _Reading:
         self._seeds = seed_values(seeds)
         self._scenarios: dict[str, Named] = {}  # by name or path as written
         self._workloads: dict[str, ValueSpec] = {}
+        self._count = 0  # of cells that the file asks for
 
     def matrix(self) -> MatrixSpec:
         """Read all of it."""
@@ -144,9 +145,10 @@ class _Reading:
         self, chosen: Sequence[Named], axes: Sequence[Sequence[ValueSpec]]
     ) -> list[tuple[int, CellSpec]]:
         self._scenarios |= {one.text: one for one in chosen}
-        count = len(chosen) * prod(map(len, axes))
-        if count > CELLS_MAX:
-            said = f"the axes make {count} cells; write fewer values: at most {CELLS_MAX} cells"
+        self._count = len(chosen) * prod(map(len, axes))
+        if self._count > CELLS_MAX:
+            made = f"the axes make {self._count} cells"
+            said = f"{made}; write fewer values: at most {CELLS_MAX} cells"
             self._problems.add(self._file.line_of("scenarios"), said)
             return []
         return [
@@ -170,15 +172,19 @@ class _Reading:
             scenario = named.scenario
             scenario = replace(scenario, expect=expect) if expect else scenario
             each = [[*values, seed] for seed in seeds or self._seeds] or [values]
+            self._count += len(each)
+            if self._count > CELLS_MAX:
+                return []
             return [(section.line, make_cell(named.label, scenario, one)) for one in each]
 
         keys = (*PATTERN_KEYS, "expect")
         sample = "{scenario: kill-all, nodes: 5}"
+        before = self._count
         found = read_items(self._file, "include", keys, ITEMS_MAX, sample, read)
-        cells = [cell for each in found for cell in each]
-        if len(cells) > CELLS_MAX:
-            self._file.wrong("include", f"write at most {CELLS_MAX} cells")
-        return cells[:CELLS_MAX]
+        if before <= CELLS_MAX < self._count:
+            said = f"with include there are {self._count} cells; write at most {CELLS_MAX}"
+            self._problems.add(self._file.line_of("include"), said)
+        return [cell for each in found for cell in each]
 
     def _without_excluded(self, cells: list[tuple[int, CellSpec]]) -> list[tuple[int, CellSpec]]:
         def read(section: Section) -> set[str]:

@@ -253,6 +253,10 @@ def test_all_problems_are_told_at_once_each_with_its_line_and_what_to_write() ->
             "1: the axes make 1998 cells; write fewer values: at most 1000 cells",
         ),
         (
+            "scenarios: [kill]\nseeds: 1-600\ninclude:\n  - {scenario: kill, nodes: 7}",
+            "4: with include there are 1200 cells; write at most 1000",
+        ),
+        (
             "name: empty",
             (
                 "1: the matrix has no cells; write names of kvlab run --list, or paths:"
