@@ -45,7 +45,6 @@ def test_a_client_is_tested_against_each_fault(session: pytest.Pytester) -> None
                     mine.set("k", "during")
             assert kvlab_cluster.client("server2").get("k", level="all") in ("before", "during")
         """,
-        *("-n", "2"),  # each worker of pytest-xdist has clusters of its own
     )
 
     result.assert_outcomes(passed=7)
@@ -231,6 +230,7 @@ def test_a_server_of_ones_own_is_tested_like_ours(session: pytest.Pytester) -> N
                 mine.set("k", "during")
             assert kvlab_cluster.client("server3").get("k") == "during"
         """,
+        *("-n", "2"),  # each worker of pytest-xdist has clusters of its own
     )
 
     result.assert_outcomes(passed=2)

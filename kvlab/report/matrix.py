@@ -133,7 +133,11 @@ def runs_table(results: Sequence[CellResult], links: Mapping[str, str]) -> Table
 def grid_table(results: Sequence[CellResult]) -> Table | None:
     """Show verdicts as rows and columns of the axes' values; None where one column would do."""
     named = {axis for one in results for axis in one.cell.values}  # others are the scenarios' own
-    axes = [axis for axis in named if len({one.cell.value(axis) for one in results}) > 1]
+    axes = [
+        axis
+        for axis in AXES
+        if axis in named and len({one.cell.value(axis) for one in results}) > 1
+    ]
     across = [axis for axis in _COLUMN_AXES if axis in axes]
     down = ["scenario", *(axis for axis in axes if axis == "workload")]
     heads = list(dict.fromkeys(_head(one.cell, across) for one in results))
