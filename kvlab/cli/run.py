@@ -178,8 +178,8 @@ def _perform(
     from kvlab.lab.run_faults import check_real
     from kvlab.lab.run_judge import judge_run
     from kvlab.lab.run_nemesis import load_nemesis
-    from kvlab.report.percentiles import percentile_text
     from kvlab.report.junit import cases_of_run, junit_xml
+    from kvlab.report.percentiles import percentile_text
     from kvlab.spec.scenario_file import render_scenario
 
     spec = plan.spec

@@ -93,7 +93,9 @@ class Plan:
         whatever happens to them.
         """
         spec = self.spec
-        if spec.is_of_others:  # nobody knows their quorums: clients see whether they keep their word
+        if (
+            spec.is_of_others
+        ):  # nobody knows their quorums: clients see whether they keep their word
             return ("linear",) if spec.ns == "linear" else ("reads", "lost")
         if spec.ns == "linear":
             return ("linear",) if self._lives_lost <= (spec.copies > 2) else ()
