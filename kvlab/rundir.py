@@ -5,8 +5,10 @@ history.jsonl   what clients did (history.py)
 links.jsonl     what each directed link had carried and held after each phase and fault
 latency.hgrm    latencies of what succeeded, as HdrHistogram's percentile text
 faults.jsonl    each fault: planned and actual time, and whether it had an effect
+ring.json       which node held how many copies at the end, and what each change of the ring moved
 verdict.json    the verdict, each check and guard, the seed, how to repeat it
 junit.xml       the same for CI servers
+report.html     all of it as one page, for a browser
 nodes/          what each node logged, where nodes are processes: <id>.log
 state/          of the cluster while it runs; it stays only where the run was ended from outside
 
@@ -34,6 +36,7 @@ LINKS = "links.jsonl"
 LATENCY = "latency.hgrm"
 VERDICT = "verdict.json"
 JUNIT = "junit.xml"
+RING = "ring.json"
 REPORT = "report.html"
 MATRIX = "matrix.json"
 LOGS = "nodes"  # a folder with one file per node
@@ -52,7 +55,7 @@ class RunDir:
     @classmethod
     def create(cls, path: Path) -> RunDir:
         """Make the folder; raise UsageError if there is something else than a run in it."""
-        known = {SPEC, HISTORY, FAULTS, LINKS, LATENCY, VERDICT, JUNIT, LOGS, STATE}
+        known = {SPEC, HISTORY, FAULTS, LINKS, LATENCY, VERDICT, JUNIT, RING, REPORT, LOGS, STATE}
         try:
             if path.is_dir() and {one.name for one in path.iterdir()} - known:
                 raise UsageError(
@@ -89,6 +92,15 @@ class RunDir:
     def write_junit(self, text: str) -> None:
         """Write what a run came to as JUnit XML."""
         self._write(JUNIT, text.encode())
+
+    def write_ring(self, ring: Mapping[str, Any]) -> None:
+        """Write what the nodes said of the ring at the end."""
+        self._write(RING, _document(ring))
+
+    def write_report(self, page: str) -> Path:
+        """Write report.html; return where it is."""
+        self._write(REPORT, page.encode())
+        return self.path / REPORT
 
     def _write(self, name: str, data: bytes) -> None:
         _write(self.path / name, data)
@@ -139,8 +151,15 @@ class RunDir:
 
     def verdict(self) -> dict[str, Any]:
         """Return verdict.json, empty if the run has none that can be read."""
+        return self._read_document(VERDICT)
+
+    def ring(self) -> dict[str, Any]:
+        """Return ring.json, empty if the run has none that can be read."""
+        return self._read_document(RING)
+
+    def _read_document(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(self.read(VERDICT) or "{}")
+            found = json.loads(self.read(name) or "{}")
         except ValueError:
             return {}
         return found if isinstance(found, dict) else {}
@@ -204,7 +223,7 @@ class Journal:
     def __init__(self, run: RunDir, spec: str) -> None:
         self._path = run.path
         try:
-            for name in (VERDICT, JUNIT):
+            for name in (VERDICT, JUNIT, RING, REPORT):
                 (run.path / name).unlink(missing_ok=True)
             (run.path / SPEC).write_text(spec)
             self._history = (run.path / HISTORY).open("wb", buffering=0)
@@ -259,6 +278,16 @@ def new_run(name: str, stamp: str, root: Path = Path(RUNS)) -> RunDir:
     except OSError as error:
         raise InfraError(f"cannot make {folder}: {error.strerror}") from error
     return RunDir(path)
+
+
+def find_run(given: str, root: Path = Path(RUNS)) -> RunDir:
+    """Return the run that a folder holds, or the latest one of a name. Raises UsageError."""
+    for path in (Path(given), root / given / LATEST, Path(given) / LATEST):
+        if (path / HISTORY).is_file():
+            return RunDir(path)
+    names = sorted(one.name for one in root.glob("*") if (one / LATEST).exists())
+    hint = "name the folder of a run" + (f", or one of: {', '.join(names)}" if names else "")
+    raise UsageError(f"{given} is not the folder of a run, and no run has this name", hint=hint)
 
 
 def history_path(path: Path) -> Path:

@@ -83,6 +83,16 @@ VERBS: dict[str, Verb] = {
     "check": Verb(
         JUDGE, "check", "Judge a recorded history: what was lost, stale or out of order, and why."
     ),
+    "report": Verb(
+        JUDGE,
+        "report",
+        "Make report.html of a finished run: one file that needs no network; and say it in short.",
+    ),
+    "compare": Verb(
+        JUDGE,
+        "compare",
+        "Show two runs side by side: verdicts, checks, phases with ratios, environments.",
+    ),
     "node": Verb(SERVE, "", "Run one node as an ordinary server, without a supervisor."),
 }
 

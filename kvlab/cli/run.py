@@ -10,7 +10,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +21,9 @@ from kvlab import __version__, units
 from kvlab.check.verdict import Verdict
 from kvlab.cli import out
 from kvlab.cli.cluster import read_spec
+from kvlab.cli.live import Progress
 from kvlab.cli.options import Json
+from kvlab.cli.record import page_of, read_record
 from kvlab.cli.scenarios import about, drawn, read_scenario, shipped
 from kvlab.errors import InvalidError, UnknownError, UsageError, VacuousError
 from kvlab.experiment import Judgement, Plan, is_as_expected, make_plan
@@ -32,11 +34,15 @@ from kvlab.spec.scenario import LINEAR_VERBS, on_cluster
 if TYPE_CHECKING:
     from kvlab.lab.run import Outcome
     from kvlab.lab.run_judge import Judged
+    from kvlab.report.series import PhaseFigures
     from kvlab.spec.scenario import ScenarioSpec
 
 STAMP = "%Y%m%d-%H%M%S"
 UTC = "%Y-%m-%dT%H:%M:%S"  # as JUnit XML has it
 
+NoReport = Annotated[
+    bool, typer.Option("--no-report", help="Leave report.html out, which takes about a second.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -85,6 +91,7 @@ def run(
     list_all: Annotated[
         bool, typer.Option("--list", help="List the scenarios of the package.")
     ] = False,
+    no_report: NoReport = False,
     as_json: Json = False,
 ) -> None:
     """Run a scenario on real processes: a cluster of its own, clients, faults, and a verdict.
@@ -124,7 +131,7 @@ def run(
         _show_plan(plan, repeat, as_json=as_json)
         return
     repeat += f" --nemesis {nemesis}" if nemesis else ""
-    _perform(plan, directory, repeat, nemesis, as_json=as_json)
+    _perform(plan, directory, repeat, nemesis, page=not no_report, as_json=as_json)
 
 
 def replay(
@@ -133,6 +140,7 @@ def replay(
     ],
     *,
     directory: Out = None,
+    no_report: NoReport = False,
     as_json: Json = False,
 ) -> None:
     """Run once more what a run did: its operations, and its faults as they really were.
@@ -154,7 +162,7 @@ def replay(
     spec = parse_scenario(text, source=str(run_directory / "spec.yaml"))
     done = [line for line in lines if line.get("done", True)]
     plan, repeat = make_plan(spec).with_faults(done), f"kvlab replay {run_directory}"
-    _perform(plan, directory, repeat, None, as_json=as_json)
+    _perform(plan, directory, repeat, None, page=not no_report, as_json=as_json)
 
 
 def _changed(spec: ScenarioSpec, seed: int | None, ns: str) -> ScenarioSpec:
@@ -170,7 +178,13 @@ def _changed(spec: ScenarioSpec, seed: int | None, ns: str) -> ScenarioSpec:
 
 
 def _perform(
-    plan: Plan, directory: Path | None, repeat: str, nemesis: Path | None, *, as_json: bool
+    plan: Plan,
+    directory: Path | None,
+    repeat: str,
+    nemesis: Path | None,
+    *,
+    page: bool,
+    as_json: bool,
 ) -> None:
     """Run a plan, judge it, write and show what it came to."""
     from kvlab.lab.load_loop import run_fresh
@@ -187,24 +201,19 @@ def _perform(
     function = load_nemesis(nemesis) if nemesis is not None else None
     stamp, utc = time.strftime(STAMP), time.strftime(UTC, time.gmtime())
     files = RunDir.create(directory) if directory is not None else new_run(spec.name, stamp)
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        if not as_json:
-            out.progress(f"[{time.monotonic() - began:5.1f} s] {text}")
-
-    say(f"{spec.name}: {spec.nodes} nodes, seed {spec.seed}, files in {files.path}")
+    progress = Progress(files.path, quiet=as_json)
+    progress.say(f"{spec.name}: {spec.nodes} nodes, seed {spec.seed}, files in {files.path}")
     try:
-        with Journal(files, render_scenario(spec)) as journal:
+        with Journal(files, render_scenario(spec)) as journal, progress:
             outcome = run_fresh(
-                _ended_by_sigterm(Run(plan, files.state, journal, say, function).run())
+                _ended_by_sigterm(Run(plan, files.state, journal, progress.say, function).run())
             )
     except KeyboardInterrupt:
         out.progress(f"interrupted: nothing is left running; what was seen is in {files.path}")
         raise
     finally:
         files.keep_logs()
-    say("judging the history")
+    progress.say("judging the history")
     if function is not None:  # what was promised depends on what it did
         plan = plan.with_faults(outcome.record.faults)
     judged = judge_run(plan, outcome.record, outcome.healed_us, files)
@@ -213,14 +222,17 @@ def _perform(
     )
     document["expect"] = spec.expect
     document["load"] = judged.load
+    files.write_ring(outcome.ring)
     files.keep_latencies(percentile_text(judged.latencies_us))
     files.finish(outcome.record.faults, document)
     cases = cases_of_run(spec.name, document)
     files.write_junit(junit_xml(spec.name, cases, timestamp=utc, took_us=outcome.took_us))
+    record = read_record(files)
+    made = {"report": str(files.write_report(page_of(record)))} if page else {}
     if as_json:
-        out.show_json(document | {"run": str(files.path)})
+        out.show_json(document | {"run": str(files.path)} | made)
     else:
-        _show(plan, outcome, judged, files.path, repeat)
+        _show(plan, outcome, judged, record.figures(), files.path, repeat)
     raise typer.Exit(_exit_code(judged.judgement, spec.expect))
 
 
@@ -240,10 +252,12 @@ def _show(
     plan: Plan,
     outcome: Outcome,
     judged: Judged,
+    phases: Sequence[PhaseFigures],
     path: Path,
     repeat: str,
 ) -> None:
-    from kvlab.report.demo import checks_table, phases_table
+    from kvlab.report.demo import checks_table
+    from kvlab.report.phases import phase_latency_table
     from kvlab.report.sim import faults_table
 
     spec, judgement = plan.spec, judged.judgement
@@ -259,7 +273,7 @@ def _show(
     if outcome.record.faults:
         out.show(faults_table(outcome.record.faults))
         out.say("")
-    out.show(phases_table(judged.phases), checks_table(judgement.checks))
+    out.show(phase_latency_table(phases), checks_table(judgement.checks))
     out.say("")
     load = judged.load
     p50, p99, most = (
@@ -275,7 +289,7 @@ def _show(
     expected = "" if spec.expect == "valid" else f" (expected: {spec.expect})"
     out.say(f"verdict: {judgement.verdict.value}{expected} - {judgement.because}")
     out.say(f"reproduce: {repeat}")
-    out.next_step(f"kvlab check {path} --check sessions", f"kvlab replay {path}")
+    out.next_step(f"kvlab report {path} --open", f"kvlab replay {path}")
 
 
 def _exit_code(judgement: Judgement, expect: str) -> int:

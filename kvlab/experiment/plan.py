@@ -38,11 +38,7 @@ class Plan:
     @property
     def phases(self) -> tuple[tuple[str, int, int], ...]:
         """Return the phases as (name, from, until); one for all, where the scenario has none."""
-        found, begins_us = [], 0
-        for phase in self.spec.phases:
-            found.append((phase.name, begins_us, begins_us + phase.span_us))
-            begins_us += phase.span_us
-        return tuple(found) or (("run", 0, self.spec.time_us),)
+        return self.spec.phase_times
 
     @property
     def keys(self) -> tuple[str, ...]:

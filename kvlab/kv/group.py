@@ -242,6 +242,12 @@ class Group:
             if not is_found and (value is True or value is False):
                 batch.fail(index, key.decode(), "UNAVAILABLE", error)
 
+    def tell_degraded(self) -> None:
+        """Mark the replies that say something as answers of fewer replicas than wanted."""
+        for number, (batch, index) in enumerate(self.owners):
+            told = batch.full(index, self.ops[3 * number].decode())
+            told.degraded = told.code in ("", "NOT_FOUND")
+
     def tell_metas(self) -> None:
         """Tell versions and acknowledgements in the replies that are to have them."""
         for batch, index, number in self.metas or ():

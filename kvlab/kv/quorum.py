@@ -129,10 +129,9 @@ class Quorum:
             held = table.ranges[place][key][0]
             if held > version:
                 group.overtake(len(group.owners), held)
-        if value is not None and value is not READ and value is not DELETE:
-            size = len(value)
-            if size > HEAVY_VALUE_BYTES:
-                group.heavy_bytes += size
+        is_told = value is not None and value is not READ and value is not DELETE
+        if is_told and len(value) > HEAVY_VALUE_BYTES:
+            group.heavy_bytes += len(value)
         group.ops += (key, version, value)
         group.owners.append((batch, index))
 
@@ -183,7 +182,6 @@ class Quorum:
         for gid, index, version, value in zip(each, each, each, each, strict=True):
             if type(index) is not int or not is_version(version) or type(value) not in _SAID_TYPES:
                 raise FrameError(f"a malformed exception of {link.id}")
-            told = stored(value) if type(value) is list else value
             group = self.open.get(gid)
             if group is None:
                 continue
@@ -195,6 +193,7 @@ class Quorum:
             elif not 0 <= index < len(group.owners):
                 raise FrameError(f"an exception of {link.id} for an operation that was not sent")
             else:
+                told = stored(value) if type(value) is list else value
                 group.note(index, link.id, version, told)
         return refused
 
@@ -276,9 +275,7 @@ class Quorum:
         if group.degraded:
             self.state.counters["degraded"] += len(group.owners)
             self.state.counters["hinted"] += len(group.owners) * bool(group.route.stand_ins)
-            for number, (batch, index) in enumerate(group.owners):
-                told = batch.full(index, group.ops[3 * number].decode())
-                told.degraded = told.code in ("", "NOT_FOUND")
+            group.tell_degraded()
         if group.metas is not None:
             group.tell_metas()
         finished = self.finished
@@ -336,7 +333,7 @@ class Quorum:
         if not self.state.routes:
             batch.fail(index, key.decode(), "UNKNOWN", "this node left before all had confirmed")
             return None
-        route = self.state.routes[self._range(key)]
+        route = self.state.routes[self.state.range_of(key)]
         again = self._second(group, route, group.deadline_us + FOLLOWUP_US)
         batch.pending += 1  # the operation ends with the second group
         group.carry_meta(number, again)
@@ -383,14 +380,14 @@ class Quorum:
         ops = group.ops
         for number, (batch, index) in enumerate(group.owners):
             key, version, value = ops[3 * number : 3 * number + 3]
-            route = self.state.routes[self._range(key)]
+            route = self.state.routes[self.state.range_of(key)]
             if group.reissue:  # a second round stays one, or what was replaced could come back
                 again = self._second(group, route, group.deadline_us)
             elif group.strict:
                 again = self.explicit(route, group.need, group.deadline_us, atomic=group.atomic)
             else:
                 again = self.group(route, group.deadline_us)
-            again.tries = group.tries + (1 if group.nacked else 0)
+            again.tries = group.tries + bool(group.nacked)
             if value is DELETE:
                 missing = group.missing.get(number, 0) if group.missing else 0
                 if missing < group.answers:  # somebody held a value, and has deleted it
@@ -401,6 +398,3 @@ class Quorum:
             if number in group.then:
                 again.then[len(again.owners)] = group.then[number]
             self.add(again, batch, index, key, 0 if value is READ else version, value)
-
-    def _range(self, key: bytes) -> int:
-        return slot_of(key) >> self.state.shift

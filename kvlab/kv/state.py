@@ -133,6 +133,10 @@ class State:
         if self.table.journal is not None:
             self.table.journal.meta(name, value)
 
+    def range_of(self, key: bytes) -> int:
+        """Return the range of a key."""
+        return slot_of(key) >> self.shift
+
     def holds(self, index: int) -> bool:
         """Whether the map names this node as a replica of a range."""
         return self.map is not None and self.settings.id in self.map.ranges[index].replicas

@@ -30,7 +30,7 @@ from kvlab.lab.run_client import RunClient, Tongue
 from kvlab.lab.run_faults import RunFaults, check_real
 from kvlab.lab.run_nemesis import Nemesis, NemesisFunction
 from kvlab.lab.run_others import left_out
-from kvlab.lab.run_rest import why_different, why_restless
+from kvlab.lab.run_rest import ring_of, why_different, why_restless
 from kvlab.lab.supervisor import Lab
 from kvlab.rng import Rng
 from kvlab.spec import (
@@ -75,6 +75,7 @@ class Outcome:
     healed_us: int = 0  # when the last fault had been undone
     settled_us: int = -1  # when all had come to rest
     took_us: int = 0
+    ring: dict[str, Any] = field(default_factory=dict)  # which node holds how much, and what moved
 
 
 class Run:
@@ -122,6 +123,7 @@ class Run:
                 await self._end()
                 await self._count_links("final reads")
                 guards["health after"] = self._unsettled
+                self.outcome.ring = await ring_of(self._lab)
             finally:
                 flusher.cancel()
                 await asyncio.gather(flusher, return_exceptions=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kvlab.engine.jsonline import Line
@@ -80,6 +81,21 @@ async def why_different(lab: Lab, keys: Sequence[str]) -> str:
         if len(set(records.values())) > 1:
             return f"replicas of {key} hold (version, present) {records}"
     return ""
+
+
+async def ring_of(lab: Lab) -> dict[str, Any]:
+    """Return what is where and what moved: {"keys": {node: copies}, "moves": {node: answer}}.
+
+    Nodes that do not answer, or are not ours and do not know, are left out.
+    """
+    found: dict[str, Any] = {"keys": {}, "moves": {}}
+    for member in lab.members.values() if lab.engine.is_ours else ():
+        with suppress(ClientError, KeyError, OSError):
+            async with Line(member.host, member.port, lab.access) as line:
+                status = await line.ask({"type": "STATUS", "key": ""}, ASK_S)
+                found["keys"][member.id] = status["keys"]
+                found["moves"][member.id] = await line.ask({"type": "MOVES", "key": ""}, ASK_S)
+    return found
 
 
 async def _tell(member: Member, access: Access) -> tuple[dict[str, Any], dict[str, Any]]:

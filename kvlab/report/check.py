@@ -36,8 +36,8 @@ def evidence_table(check: Check, ops: Sequence[Op]) -> Table:
             str(op.start),
             op.client,
             op.node,
-            _what(op),
-            _result(op),
+            what_text(op),
+            result_text(op),
             _time(op.start_us),
             "never" if op.end_us is None else _time(op.end_us),
         )
@@ -116,7 +116,8 @@ def _figure(name: str, value: Any) -> str:
     return format_count(value) if isinstance(value, int) else str(value)
 
 
-def _what(op: Op) -> str:
+def what_text(op: Op) -> str:
+    """Say what was asked: `set k1 v1`, `cas k1 v1 -> v2`, `get k1 (final)`."""
     if op.f == "cas":
         return f"cas {op.key} {_shown(op.expected)} -> {_shown(op.value)}"
     if op.f in {"get", "delete"}:
@@ -124,7 +125,8 @@ def _what(op: Op) -> str:
     return f"{op.f} {op.key}{'' if op.value is None else f' {_shown(op.value)}'}"
 
 
-def _result(op: Op) -> str:
+def result_text(op: Op) -> str:
+    """Say what came of it: the value that was read, `ok`, `failed (NO_QUORUM)`, `unknown`."""
     if op.outcome == "ok" and op.f == "get":
         text = "nothing" if op.value is None else _shown(op.value)
     else:

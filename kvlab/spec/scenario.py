@@ -229,6 +229,15 @@ class ScenarioSpec:
         words = (*engine.command, *(value for _, value in engine.env))
         return any("data" in placeholders_of(word) for word in words)
 
+    @property
+    def phase_times(self) -> tuple[tuple[str, int, int], ...]:
+        """Return the phases as (name, from, until); one for all, where the scenario has none."""
+        found, begins_us = [], 0
+        for phase in self.phases:
+            found.append((phase.name, begins_us, begins_us + phase.span_us))
+            begins_us += phase.span_us
+        return tuple(found) or (("run", 0, self.time_us),)
+
 
 def on_cluster(spec: ScenarioSpec, cluster: ClusterSpec, folder: str = "") -> ScenarioSpec:
     """Return the scenario on another cluster than its own: all that it says of nodes is the cluster's.

@@ -317,7 +317,7 @@ def test_a_comparison_that_gave_way_to_another_says_nothing_any_more() -> None:
     [asked] = transfers._asked
 
     transfers.on_link_up(server4.state.links["server2"], was_known=False)
-    transfers.on_chunk(donor, asked, 0, [], world.now_us, more=False)
+    transfers.on_chunk(donor, asked, 0, [], world.now_us, more=False, left=0)
 
     assert index in transfers._pulls
     assert not transfers._asked
