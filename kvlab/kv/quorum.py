@@ -182,6 +182,7 @@ class Quorum:
         for gid, index, version, value in zip(each, each, each, each, strict=True):
             if type(index) is not int or not is_version(version) or type(value) not in _SAID_TYPES:
                 raise FrameError(f"a malformed exception of {link.id}")
+            told = stored(value) if type(value) is list else value
             group = self.open.get(gid)
             if group is None:
                 continue
@@ -193,7 +194,6 @@ class Quorum:
             elif not 0 <= index < len(group.owners):
                 raise FrameError(f"an exception of {link.id} for an operation that was not sent")
             else:
-                told = stored(value) if type(value) is list else value
                 group.note(index, link.id, version, told)
         return refused
 
