@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import kvlab
+from kvlab.cli.cluster import read_spec
 from kvlab.cli.scenarios import read_scenario, shipped
 from kvlab.errors import InfraError, UsageError
 from kvlab.experiment import make_plan
 from kvlab.spec.matrix import CellSpec, MatrixSpec
 from kvlab.spec.matrix_file import parse_matrix
-from kvlab.spec.scenario import ScenarioSpec
+from kvlab.spec.scenario import ScenarioSpec, on_cluster
 
 SHIPPED = Path(kvlab.__file__).parent / "matrices"
 DEFAULT_FILE = "matrix.yaml"
@@ -23,10 +24,11 @@ def shipped_matrices() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
-def read_matrix(given: str, seeds: Sequence[int] = ()) -> MatrixSpec:
+def read_matrix(given: str, seeds: Sequence[int] = (), cluster: Path | None = None) -> MatrixSpec:
     """Read a matrix: the path of a file, or a name. Raises UsageError, SpecError, InfraError.
 
-    Each cell can be run on real processes. `seeds` stand in for those of the file.
+    Each cell can be run on real processes. `seeds` stand in for those of the file, and the cluster of
+    the cluster.yaml `cluster` for what named scenarios say of nodes.
     """
     path = Path(given)
     if not path.is_file():
@@ -36,7 +38,15 @@ def read_matrix(given: str, seeds: Sequence[int] = ()) -> MatrixSpec:
             raise UsageError(f"there is no matrix {given}", hint=hint)
         path = known[given]
 
+    ours = read_spec(cluster) if cluster is not None else None
+
     def find(name: str) -> ScenarioSpec:
+        found = named(name)
+        if ours is None or cluster is None:
+            return found
+        return on_cluster(found, ours, str(cluster.parent.absolute()))
+
+    def named(name: str) -> ScenarioSpec:
         beside = path.parent / name
         if beside.is_file():
             return read_scenario(str(beside))

@@ -49,6 +49,12 @@ Jobs = Annotated[
     int | None,
     typer.Option("-j", "--jobs", min=1, max=JOBS_MAX, help="Runs at once.", show_default="cores"),
 ]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option(
+        "-f", "--file", metavar="FILE", help="Run it on the cluster of this cluster.yaml."
+    ),
+]
 Seeds = Annotated[
     str, typer.Option("--seeds", help="Seeds in place of the file's: 1-3.", show_default=False)
 ]
@@ -86,6 +92,7 @@ def matrix(
     file: File = DEFAULT_FILE,
     *,
     jobs: Jobs = None,
+    cluster: ClusterFile = None,
     seeds: Seeds = "",
     filters: Filters = None,
     fail_fast: FailFast = False,
@@ -105,6 +112,7 @@ def matrix(
       kvlab matrix short -j 2
       kvlab matrix matrix.yaml --seeds 1-3 --junit junit.xml
       kvlab matrix short -k linear --dry-run
+      kvlab matrix matrix.yaml -f cluster.yaml      servers by others, on free ports
       kvlab matrix --list
     """
     if list_all:
@@ -113,9 +121,10 @@ def matrix(
     wanted = parse_seeds(seeds) if seeds else ()
     if seeds and not wanted:
         raise UsageError(f'"{seeds}" are no seeds', hint="write a range like 1-3, or 1,5,7-9")
-    spec = read_matrix(file, wanted)
+    spec = read_matrix(file, wanted, cluster)
     cells = chosen(spec.cells, filters or ())
     command = f"kvlab matrix {shlex.quote(file)}" + (f" --seeds {seeds}" if seeds else "")
+    command += f" -f {shlex.quote(str(cluster))}" if cluster is not None else ""
     if dry_run:
         _show_cells(spec, cells, command, as_json=as_json)
         return

@@ -82,6 +82,8 @@ def make_cell(label: str, scenario: ScenarioSpec, values: list[ValueSpec]) -> Ce
 def why_impossible(cell: CellSpec) -> str:
     """Say what the values of a cell contradict; "" if it can be run."""
     scenario, work = cell.scenario, cell.scenario.workload
+    if scenario.cluster is not None and {"nodes", "copies"} & cell.values.keys():
+        return "its cluster.yaml says how many nodes and copies there are"
     if scenario.copies > scenario.nodes:
         return f"{scenario.copies} copies of a key need more than {scenario.nodes} nodes"
     if scenario.operations:
@@ -89,7 +91,7 @@ def why_impossible(cell: CellSpec) -> str:
         if cell.values.get("workload"):
             return "the scenario lists its operations, so a workload changes nothing"
     else:
-        verbs = {verb for verb in LINEAR_VERBS if getattr(work, verb)}
+        verbs = set(work.verbs)
         if work.span_us > scenario.time_us:
             span, time = (format_duration(us) for us in (work.span_us, scenario.time_us))
             return f"its workload goes on for {span}, its scenario for {time}"
