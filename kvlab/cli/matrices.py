@@ -28,7 +28,7 @@ def read_matrix(given: str, seeds: Sequence[int] = (), cluster: Path | None = No
     """Read a matrix: the path of a file, or a name. Raises UsageError, SpecError, InfraError.
 
     Each cell can be run on real processes. `seeds` stand in for those of the file, and the cluster of
-    the cluster.yaml `cluster` for what named scenarios say of nodes.
+    the cluster.yaml `cluster` for what scenarios say of nodes.
     """
     path = Path(given)
     if not path.is_file():
@@ -38,15 +38,7 @@ def read_matrix(given: str, seeds: Sequence[int] = (), cluster: Path | None = No
             raise UsageError(f"there is no matrix {given}", hint=hint)
         path = known[given]
 
-    ours = read_spec(cluster) if cluster is not None else None
-
     def find(name: str) -> ScenarioSpec:
-        found = named(name)
-        if ours is None or cluster is None:
-            return found
-        return on_cluster(found, ours, str(cluster.parent.absolute()))
-
-    def named(name: str) -> ScenarioSpec:
         beside = path.parent / name
         if beside.is_file():
             return read_scenario(str(beside))
@@ -63,7 +55,16 @@ def read_matrix(given: str, seeds: Sequence[int] = (), cluster: Path | None = No
         raise InfraError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text: {error.reason}") from error
-    return parse_matrix(text, find=find, examine=why_not_real, seeds=seeds, source=given)
+    ours = read_spec(cluster) if cluster is not None else None
+
+    def place(scenario: ScenarioSpec) -> ScenarioSpec:
+        if ours is None or cluster is None:
+            return scenario
+        return on_cluster(scenario, ours, str(cluster.parent.absolute()))
+
+    return parse_matrix(
+        text, find=find, examine=why_not_real, place=place, seeds=seeds, source=given
+    )
 
 
 def why_not_real(scenario: ScenarioSpec) -> str:

@@ -133,11 +133,12 @@ def at_once(old: ClusterMap, new: ClusterMap) -> ClusterMap:
     """Return `new`, to which joins and leaves led from `old`, with their moves aimed once for all.
 
     One after the other each would move the least, and together more: a newcomer can take just what
-    a leaver gives. Where a member came back empty, or one step led there, `new` is as it was.
+    a leaver gives. Where a member came back empty or is gone, or one step led there, `new` is as it
+    was.
     """
-    lives = {one.id: one.incarnation for one in old.members}
+    lives = {one.id: one.incarnation for one in new.members}
     if new.epoch < old.epoch + 2 or any(
-        lives.get(one.id, one.incarnation) != one.incarnation for one in new.members
+        lives.get(one.id) != one.incarnation for one in old.members
     ):
         return new
     return replace(new, ranges=_aim(old.ranges, old.replication, new.members, old.targets()))

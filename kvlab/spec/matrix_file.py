@@ -54,6 +54,8 @@ FindScenario = Callable[[str], ScenarioSpec]
 """Gives the scenario of a name or path; raises UsageError, of which SpecError is one."""
 Examine = Callable[[ScenarioSpec], str]
 """Says why a scenario cannot be run; "" if it can."""
+Place = Callable[[ScenarioSpec], ScenarioSpec]
+"""Puts a scenario on the cluster that it is to be run on."""
 
 
 def parse_matrix(
@@ -61,12 +63,13 @@ def parse_matrix(
     *,
     find: FindScenario,
     examine: Examine = lambda _: "",
+    place: Place = lambda scenario: scenario,
     seeds: Sequence[int] = (),
     source: str = "matrix.yaml",
 ) -> MatrixSpec:
     """Read the text of a matrix file; raise SpecError with every problem, each with its line.
 
-    `seeds` stand in for those of the file.
+    `place` puts a scenario on another cluster; `seeds` stand in for those of the file.
     """
     problems = Problems(source)
     root = compose(text, problems, chars_max=CHARS_MAX, nodes_max=NODES_MAX)
@@ -78,7 +81,7 @@ def parse_matrix(
         problems.add(line_of(root), said)
         problems.raise_if_any()
     file = Section(problems, "", mapping, _KEYS, line=1)
-    spec = _Reading(file, find, examine, seeds).matrix()
+    spec = _Reading(file, find, examine, place, seeds).matrix()
     problems.raise_if_any()
     return spec
 
@@ -87,12 +90,18 @@ class _Reading:
     """One file while it is read."""
 
     def __init__(
-        self, file: Section, find: FindScenario, examine: Examine, seeds: Sequence[int]
+        self,
+        file: Section,
+        find: FindScenario,
+        examine: Examine,
+        place: Place,
+        seeds: Sequence[int],
     ) -> None:
         self._file = file
         self._problems = file.problems
         self._find = find
         self._examine = examine
+        self._place = place
         self._seeds = seed_values(seeds)
         self._scenarios: dict[str, Named] = {}  # by name or path as written
         self._workloads: dict[str, ValueSpec] = {}
@@ -111,6 +120,7 @@ class _Reading:
         cells = self._product(chosen, list(axes.values()))
         cells += self._included()
         cells = self._expecting(self._without_excluded(cells))
+        cells = [(at, replace(one, scenario=self._place(one.scenario))) for at, one in cells]
         if not cells and len(self._problems.found) == before:
             advice = "write names of kvlab run --list, or paths: scenarios: [kill-one, mine.yaml]"
             self._problems.add(1, f"the matrix has no cells; {advice}")

@@ -188,6 +188,20 @@ def test_a_filter_names_a_cell_whole_or_in_part_and_a_path_is_from_the_matrix(
     assert cells("-k", "mine.s2", "-k", "s1", "--seeds", "2,10") == ["mine.s2", "mine.s10"]
 
 
+def test_a_matrix_runs_on_the_cluster_of_ones_own(tmp_path, capsys) -> None:
+    server = "{python} -m kvlab.examples.server --id {id} --addr {host}:{port} --peers {peers}"
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f'name: mine\nnodes: 4\nengine:\n  command: "{server}"\n')
+
+    assert (
+        main(["matrix", "short", "-k", "kill.eventual", "-f", str(file), "--dry-run", "--json"])
+        == 0
+    )
+
+    told = json.loads(capsys.readouterr().out)["cells"]
+    assert {one["nodes"] for one in told} == {4}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -201,6 +215,8 @@ def test_a_filter_names_a_cell_whole_or_in_part_and_a_path_is_from_the_matrix(
         (["ok.yaml", "--out", "full"], "full is not empty"),
         (["ok.yaml", "--junit", "no/such/folder/x.xml"], "cannot write no/such/folder/x.xml"),
         (["binary.yaml"], "is not text"),
+        (["ok.yaml", "-f", "nope.yaml"], "nope.yaml"),
+        (["sizes.yaml", "-f", "cluster.yaml"], "its cluster.yaml says how many nodes"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_starts(
@@ -213,6 +229,8 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(
         "scenarios: [{name: a, faults: [{at: 1s, for: 1s, kind: kill, targets: server9}]}]"
     )
     (tmp_path / "ok.yaml").write_text("scenarios: [kill-one]")
+    (tmp_path / "sizes.yaml").write_text("scenarios: [kill-one]\nnodes: [3, 5]")
+    (tmp_path / "cluster.yaml").write_text("name: mine\nnodes: 4")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()

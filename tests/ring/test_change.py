@@ -309,3 +309,15 @@ def test_one_step_and_a_member_that_came_back_empty_stay_as_they_are():
     assert at_once(old, joined) is joined
     back = restart(leave(old, old.member_ids[1]), old.member_ids[2], "h:9")
     assert at_once(old, back) is back
+
+
+def test_who_came_back_empty_and_left_is_not_put_back_into_ranges():
+    # Seed 1248: it stood in ranges of the old map, and was no member of the new one any more.
+    old = leave(cluster(5), "server5")
+    back = restart(old, "server5", "h:9")
+    dropped = leave(back, "server4")
+    assert dropped.member("server5") is None
+
+    new = at_once(old, dropped)
+
+    assert {one for place in new.ranges for one in place.writers} <= set(new.member_ids)
