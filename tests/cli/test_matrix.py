@@ -193,13 +193,13 @@ def test_a_matrix_runs_on_the_cluster_of_ones_own(tmp_path, capsys) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_text(f'name: mine\nnodes: 4\nengine:\n  command: "{server}"\n')
 
-    assert (
-        main(["matrix", "short", "-k", "kill.eventual", "-f", str(file), "--dry-run", "--json"])
-        == 0
-    )
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text("scenarios: [kill-one, {name: calm, nodes: 3, time: 1s}]")
+
+    assert main(["matrix", str(matrix), "-f", str(file), "--dry-run", "--json"]) == 0
 
     told = json.loads(capsys.readouterr().out)["cells"]
-    assert {one["nodes"] for one in told} == {4}
+    assert {one["values"]["nodes"] for one in told} == {"4"}
 
 
 @pytest.mark.parametrize(
