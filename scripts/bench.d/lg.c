@@ -3,7 +3,8 @@
  *   lg PROTOCOL OPERATION SECONDS CONNECTIONS PIPELINE KEYS VALUE_BYTES HOST:PORT...
  *
  * PROTOCOL   resp | json (one document a line)
- * OPERATION  set | get | setwait (each SET followed by WAIT 1) | setbatchwait (one WAIT per batch)
+ * OPERATION  set | get | setlinear | getlinear (JSON: in the linear namespace)
+ *            | setwait (each SET followed by WAIT 1) | setbatchwait (one WAIT per batch)
  *
  * Each connection sends a batch of PIPELINE operations, waits for all replies, sends the next;
  * connections are spread over the addresses. A latency is that of a batch. Replies are counted, not
@@ -33,7 +34,7 @@
 #define ADDRESSES_MAX 64
 #define SUCCESS "\"status\":\"SUCCESS\""
 
-enum operation { SET, GET, SETWAIT, SETBATCHWAIT };
+enum operation { SET, GET, SETLINEAR, GETLINEAR, SETWAIT, SETBATCHWAIT };
 
 typedef struct {
   int fd;
@@ -73,10 +74,11 @@ static uint32_t draw(void) { /* xorshift32: the order of the keys, the same in e
 }
 
 static int add_operation(char *to, int json, enum operation op, int key, const char *value) {
-  if (json && op == GET)
-    return sprintf(to, "{\"type\":\"GET\",\"key\":\"key:%08d\"}\n", key);
+  const char *ns = op == SETLINEAR || op == GETLINEAR ? ",\"ns\":\"linear\"" : "";
+  if (json && (op == GET || op == GETLINEAR))
+    return sprintf(to, "{\"type\":\"GET\",\"key\":\"key:%08d\"%s}\n", key, ns);
   if (json)
-    return sprintf(to, "{\"type\":\"SET\",\"key\":\"key:%08d\",\"value\":\"%s\"}\n", key, value);
+    return sprintf(to, "{\"type\":\"SET\",\"key\":\"key:%08d\",\"value\":\"%s\"%s}\n", key, value, ns);
   if (op == GET) return sprintf(to, "*2\r\n$3\r\nGET\r\n$12\r\nkey:%08d\r\n", key);
   return sprintf(to, "*3\r\n$3\r\nSET\r\n$12\r\nkey:%08d\r\n$%zu\r\n", key, strlen(value)) +
          sprintf(strchr(to, 0), "%s\r\n", value);
@@ -206,17 +208,18 @@ static double cpu_s(void) {
 }
 
 int main(int argc, char **argv) {
-  const char *names[] = {"set", "get", "setwait", "setbatchwait"};
+  const char *names[] = {"set", "get", "setlinear", "getlinear", "setwait", "setbatchwait"};
+  const int named = sizeof names / sizeof *names;
   if (argc < 9) {
     fprintf(stderr, "lg PROTOCOL OPERATION SECONDS CONNECTIONS PIPELINE KEYS VALUE_BYTES ADDRESS..\n");
     return 2;
   }
   int json = !strcmp(argv[1], "json"), op = -1;
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < named; i++)
     if (!strcmp(argv[2], names[i])) op = i;
   double seconds = atof(argv[3]);
   int count = atoi(argv[4]), pipeline = atoi(argv[5]), keys = atoi(argv[6]), bytes = atoi(argv[7]);
-  if (op < 0 || (json && op > GET) || seconds <= 0 || count < 1 || pipeline < 1 || keys < 1)
+  if (op < 0 || (json && op > GETLINEAR) || (!json && (op == SETLINEAR || op == GETLINEAR)) || seconds <= 0 || count < 1 || pipeline < 1 || keys < 1)
     return 2;
   prepare(json, op, pipeline, keys, bytes);
 

@@ -24,12 +24,14 @@ from kvbench.row_quorum import quorum
 from kvbench.row_ring import ring
 from kvbench.row_shim import shim
 from kvbench.row_start import start
+from kvbench.row_store import store
 from kvbench.stage import NotAvailable, Stage
 
 ROWS: dict[str, tuple[Callable[[Bench], None], str]] = {
     "node": (node, "one node, JSON, beside redis and valkey: rates at 50 connections"),
     "latency": (latency, "the same: the median of one connection"),
     "quorum": (quorum, "writes held by 2 of 3 processes, beside redis SET + WAIT 1"),
+    "store": (store, "what RESP, the disk, copies and the linear namespace cost; durable writes"),
     "start": (start, "a 3-node cluster from nothing, beside valkey, redis, etcd; 50 nodes"),
     "shim": (shim, "the link proxy beside haproxy and toxiproxy; the error of delays"),
     "ring": (ring, "lookups beside uhashring; evenness and movement beside theory"),

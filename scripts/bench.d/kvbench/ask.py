@@ -76,8 +76,11 @@ def command(*words: str | bytes | int) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
 
 
-def load_keys(protocol: str, address: str) -> None:
-    """Write every key once, as `lg` names them. Raises RuntimeError when one is refused."""
+def load_keys(protocol: str, address: str, ns: str = "") -> None:
+    """Write every key once, as `lg` names them; in JSON into the namespace `ns`.
+
+    Raises RuntimeError when one is refused.
+    """
     value = "v" * VALUE_BYTES
     with Line(address) as line:
         for start in range(0, KEYS, BATCH):
@@ -87,7 +90,7 @@ def load_keys(protocol: str, address: str) -> None:
                 for _ in keys:
                     line.resp_reply()
             else:
-                sets = [{"type": "SET", "key": key, "value": value} for key in keys]
+                sets = [{"type": "SET", "key": key, "value": value, "ns": ns} for key in keys]
                 line.send(b"".join(json.dumps(one).encode() + b"\n" for one in sets))
                 replies = [line.json_reply() for _ in keys]
                 refused = [one for one in replies if one["status"] != "SUCCESS"]

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from array import array
+from functools import partial
 from typing import cast
 
 from kvbench.ask import command
@@ -45,9 +46,12 @@ class Run:
     def _encode(self, operation: str, number: int, value: str) -> bytes:
         key = f"key:{number:08d}"
         if self.is_json:
-            document = {"type": operation.upper(), "key": key}
-            if operation == "set":
+            verb = operation.removesuffix("linear")
+            document = {"type": verb.upper(), "key": key}
+            if verb == "set":
                 document["value"] = value
+            if verb != operation:
+                document["ns"] = "linear"
             return json.dumps(document, separators=(",", ":")).encode() + b"\n"
         if operation == "get":
             return command("GET", key)
@@ -105,9 +109,7 @@ async def drive(run: Run, seconds: float, count: int, addresses: list[str]) -> d
     for number in range(count):
         host, _, port = addresses[number % len(addresses)].rpartition(":")
         start = number * len(run.batches) // count
-        _, protocol = await loop.create_connection(
-            lambda start=start: Connection(run, start), host, int(port)
-        )
+        _, protocol = await loop.create_connection(partial(Connection, run, start), host, int(port))
         connections.append(protocol)
     run.open = count
     cpu_s, begin_ns = time.process_time(), time.monotonic_ns()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -38,7 +39,7 @@ def check(bench: Bench) -> None:
         }
         checks = CHECKS if keys > 1 else CHECKS[:1]
         for name in checks:
-            candidates[name] = lambda name=name: _timed(lambda: _judged(table, name))  # noqa: B023
+            candidates[name] = partial(_timed, partial(_judged, table, name))
         samples = bench.compare_rounds(f"check, {keys} keys", candidates)
         for name in candidates:
             bench.lines.append(

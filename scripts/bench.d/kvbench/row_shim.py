@@ -139,7 +139,9 @@ def _bulk(bench: Bench, ours: Ours) -> None:
     through = {DIRECT: (upstream, 0), OURS: (ours.add("sink", upstream), ours.pid)}
     for proxy in _proxies(bench, upstream):
         through[proxy.name] = (proxy.address, proxy.pid)
-    candidates = {name: partial(_stream, bench, *where) for name, where in through.items()}
+    candidates: dict[str, Callable[[], Sample]] = {
+        name: partial(_stream, bench, *where) for name, where in through.items()
+    }
     samples = bench.compare_rounds("shim bulk", candidates)
     _lines(bench, "bulk", "one stream (CPU us/MiB)", "MiB/s", samples)
 

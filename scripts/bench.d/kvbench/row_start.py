@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kvbench import servers
@@ -77,7 +78,7 @@ def _clusters(bench: Bench, runner: asyncio.Runner, host: LocalHost) -> None:
     }
     peers: dict[str, Callable[[], float]] = {}
     for name, binary in servers.redis_likes().items():
-        peers[f"{name} cluster"] = lambda binary=binary: redis_cluster_ms(bench.stage, binary)
+        peers[f"{name} cluster"] = partial(redis_cluster_ms, bench.stage, binary)
     try:
         etcd = etcd_binary()
         peers["etcd 3 nodes"] = lambda: etcd_cluster_ms(bench.stage, etcd)

@@ -102,10 +102,13 @@ def redis_info(address: str, field: str) -> int:
     return int(found[1])
 
 
-def start_kvlab(stage: Stage, count: int = 1, *, cores: set[int] | None = None) -> list[Server]:
+def start_kvlab(
+    stage: Stage, count: int = 1, *, cores: set[int] | None = None, sync: str = "memory"
+) -> list[Server]:
     """Start nodes as separate processes and wait until each sees all others.
 
-    One node keeps one replica; more keep up to three, with a write quorum of two.
+    One node keeps one replica; more keep up to three, with a write quorum of two. `sync` other than
+    memory: each has a folder of its own, and syncs it so.
     """
     listeners = [_listener() for _ in range(count)]
     addresses = [f"{HOST}:{sock.getsockname()[1]}" for sock in listeners]
@@ -115,6 +118,8 @@ def start_kvlab(stage: Stage, count: int = 1, *, cores: set[int] | None = None) 
         argv = [sys.executable, "-m", "kvlab.live", "--id", f"server{at}", "--addr", address]
         argv += ["--listen-fd", str(sock.fileno()), "--initial", initial]
         argv += ["--replication", str(min(3, count)), "--log-level", "warning"]
+        if sync != "memory":
+            argv += ["--data", str(stage.new_folder(f"server{at}")), "--sync", sync]
         process = stage.start(argv, cores=cores, pass_fds=[sock.fileno()])
         servers.append(Server("kvlab", address, process))
         sock.close()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kvbench.servers import HOST, redis_argv
-from kvlab.engine.base import Founder, NodeStart
+from kvlab.engine.base import NodeStart, Place
 from kvlab.engine.kvlab import KvlabEngine
 from kvlab.lab.host import Child, Launch, LocalHost
 from kvlab.lab.ports import Reservation
@@ -84,21 +84,24 @@ async def spawn_kvlab(host: LocalHost, count: int, folder: Path) -> Spawned:
 
 async def _fork(host: LocalHost, at: int, place: Reservation, folder: Path) -> Child:
     address = f"{HOST}:{place.port}"
+    me = Place("server1", address, address, 1.0, "")
     start = NodeStart(
-        id="server1",
+        id=me.id,
+        index=1,
         cluster=f"single{at}",
         host=HOST,
         port=place.port,
         advertise=address,
-        initial=(Founder("server1", address, address, 1.0, ""),),
+        initial=(me,),
         join=(),
+        members=(me,),
         replication=1,
         read_quorum=1,
         write_quorum=1,
         ranges=256,
         dead_after_us=0,
         weight=1.0,
-        rack=None,
+        rack="",
         data_dir=str(folder),
         sync="memory",  # as the servers beside it
         log_level="warning",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from kvendure.bugs import BUGS, SCENARIOS, alarms, bugs
 from kvendure.churn import churn
@@ -21,6 +23,9 @@ exit status: 0 it holds, 1 it does not, 2 wrong usage, 3 unknown (the machine wa
 5 nothing could be tried, 130 interrupted.
 The last line tells what was tried, how often it failed, and the 95 % interval of that (Wilson).
 """
+
+
+Adder = Callable[[str, Callable[[argparse.Namespace], int], str, int], argparse.ArgumentParser]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("alarms_json", type=Path, help="what alarms --json printed")
 
     options = parser.parse_args(arguments)
-    known = {"victims": VICTIMS, "bugs": BUGS, "rows": ROWS}
+    known: dict[str, Collection[str]] = {"victims": VICTIMS, "bugs": BUGS, "rows": ROWS}
     known["scenarios"] = [path.stem for path in sorted(SCENARIOS.glob("*.yaml"))]
     for what, names in known.items():
         unknown = [name for name in getattr(options, what, ()) if name not in names]
@@ -83,9 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _adder(campaigns):  # noqa: ANN001, ANN202 - argparse keeps the type of this to itself
-    def add(name, run, about, count):  # noqa: ANN001, ANN202
-        one = campaigns.add_parser(
+def _adder(campaigns: Any) -> Adder:  # argparse keeps the type to itself
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], about: str, count: int
+    ) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = campaigns.add_parser(
             name,
             help=about,
             description=f"{about[0].upper()}{about[1:]}.",

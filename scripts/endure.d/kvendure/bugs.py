@@ -110,13 +110,14 @@ def judged(command: tuple[str, ...], scenario: str, seed: int, folder: Path) -> 
             timeout=RUN_S,
             check=False,
         )
-        document: dict[str, Any] = json.loads(done.stdout)
     except subprocess.TimeoutExpired as late:
         raise Broken(f"no verdict in {RUN_S:g} s") from late
-    except json.JSONDecodeError as error:
-        raise Broken(" ".join(done.stderr.split())[-400:]) from error
     finally:
         marks.end_all(mark)
+    try:
+        document: dict[str, Any] = json.loads(done.stdout)
+    except json.JSONDecodeError as error:
+        raise Broken(" ".join(done.stderr.split())[-400:]) from error
     if document["verdict"] != "invalid":
         shutil.rmtree(files, ignore_errors=True)
     return document

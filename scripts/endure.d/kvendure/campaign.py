@@ -132,5 +132,8 @@ def spread(values: list[float]) -> dict[str, float]:
     if not values:
         return {}
     ordered = sorted(values)
-    at = lambda share: ordered[min(len(ordered) - 1, int(share * len(ordered)))]  # noqa: E731
+
+    def at(share: float) -> float:
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
     return {"median": at(0.5), "p99": at(0.99), "most": ordered[-1]}

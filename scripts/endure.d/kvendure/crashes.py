@@ -12,6 +12,7 @@ import random
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from kvendure.campaign import Campaign
@@ -163,10 +164,14 @@ def crashes(options: argparse.Namespace) -> int:
     return told.close()
 
 
+def _have_written(writers: list[Writer], goal: int) -> bool:
+    return sum(one.acks for one in writers) >= goal
+
+
 def _strike_and_read(victims: Victims, writers: list[Writer], told: Campaign) -> None:
     for number in range(1, told.count + 1):
         goal = sum(writer.acks for writer in writers) + ACKS_BETWEEN
-        until(lambda goal=goal: sum(one.acks for one in writers) >= goal, "writes", WRITES_S)
+        until(partial(_have_written, writers, goal), "writes", WRITES_S)
         time.sleep(victims.chance.random() * MOMENT_S_MAX)
         victims.strike()
         lost = victims.lost(writers) if number % READ_EVERY == 0 or number == told.count else []
