@@ -291,11 +291,8 @@ class Coordinator:
         if request.level and request.level not in LEVELS:
             known = ", ".join(LEVELS)
             return "BAD_REQUEST", f"there is no level {request.level!r}; use one of: {known}"
-        if request.level == AVAILABLE and (request.r or request.w or request.timeout_ms):
-            return (
-                "BAD_REQUEST",
-                f"r, w and timeout_ms insist, which the level {AVAILABLE} does not",
-            )
+        if request.level == AVAILABLE and (request.r or request.w):
+            return "BAD_REQUEST", f"r and w insist, which the level {AVAILABLE} does not"
         if request.timeout_ms > TIMEOUT_MS_MAX:
             return "BAD_REQUEST", f"timeout_ms is above {TIMEOUT_MS_MAX}"
         if request.ttl_ms and request.type != "SET":

@@ -98,7 +98,7 @@ def test_a_timeout_alone_makes_no_level_explicit() -> None:
     [key] = _elsewhere(world)
     _cut(world)
 
-    [said] = world.ask("server1", Request("SET", key, "v", timeout_ms=500))
+    [said] = world.ask("server1", Request("SET", key, "v", level="available", timeout_ms=500))
 
     assert (said.status, said.degraded) == ("SUCCESS", True)
 
