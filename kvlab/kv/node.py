@@ -46,6 +46,7 @@ TICK_US = 100_000
 HEARTBEAT_TICKS = 3  # a peer hears from us at least so often
 EXPIRIES_MAX = 1000  # values that are let go of per tick; others read as absent until they are
 HANDING_TICKS_MAX = 300  # a life that was replaced waits so long for others to take what it has
+MEETING_TICKS = 15  # a node that has begun takes nobody for away before that
 SILENCE_TICKS = 15  # a peer that was not heard for so long is taken for gone
 
 
@@ -70,7 +71,7 @@ class Node:
         self.receive = self.coordinator.receive
         self.receive_plain = self.coordinator.receive_plain
         self.serve_alone = self.coordinator.alone.serve
-        self._handing_ticks = 0
+        self._ticks = self._handing_ticks = 0
         self._set_time(now_us)
         if saved is not None:
             self._restore(saved, now_us)
@@ -230,6 +231,10 @@ class Node:
         self.linear.tick(now_us)
         self.scans.tick(now_us)
         self.membership.tick(now_us)
+        self._ticks += 1
+        if not self.state.settled and (self.membership.is_ready or self._ticks >= MEETING_TICKS):
+            self.state.settled = True
+            self.state.rebuild()
         self.transfers.advance()
         self.transfers.drop_moved()
         self.transfers.handoff.tick()

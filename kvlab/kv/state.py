@@ -77,6 +77,7 @@ class State:
     shift: int = field(init=False)  # slot >> shift = range
     serving: bool = False  # this life is a member: it may coordinate and be counted
     left: bool = False  # this member left for good
+    settled: bool = False  # who is not met by now is away
     is_open: bool = False  # clients' requests are taken: there are routes, and it is not ending
     ending: bool = False  # this process is about to end: it takes no requests any more
     now_us: int = 0  # of the last frame or tick: never ahead of time
@@ -214,9 +215,12 @@ class State:
     def _stand_ins(self, places: Places, reach: set[str]) -> tuple[str, ...]:
         """Return who takes the places of the replicas that are away: the same wherever it is asked.
 
-        Each set of replicas begins at another member, so that the load is spread.
+        Each set of replicas begins at another member, so that the load is spread. Nobody stands in
+        while this node has yet to meet the others.
         """
         assert self.map is not None
+        if not self.settled:
+            return ()
         taken = {*places[0], *(places[1] or ())}
         free = [one.id for one in self.map.members if one.id in reach and not one.leaving]
         free = sorted(one for one in free if one not in taken)

@@ -7,6 +7,7 @@ from world import World
 
 from kvlab.kv import handoff
 from kvlab.kv.handoff import LOOK_TICKS, PATIENCE_TICKS
+from kvlab.kv.node import MEETING_TICKS
 from kvlab.ring.slot import slot_of
 from kvlab.wire.json_lines import Request
 from kvlab.wire.peer import FrameError
@@ -32,6 +33,7 @@ def _elsewhere(world: World, count: int = 1) -> list[str]:
 
 
 def _cut(world: World) -> None:
+    world.tick()  # they have met
     for here in SIDE:
         for there in sorted(set(world.nodes) - set(SIDE)):
             world.disconnect(here, there)
@@ -101,6 +103,19 @@ def test_a_timeout_alone_makes_no_level_explicit() -> None:
     [said] = world.ask("server1", Request("SET", key, "v", level="available", timeout_ms=500))
 
     assert (said.status, said.degraded) == ("SUCCESS", True)
+
+
+def test_nobody_stands_in_while_a_node_has_yet_to_meet_the_others() -> None:
+    # Seed 3054: at the start of a cluster a write went to a stand-in, beside an owner that was there.
+    world = World(5)
+    [key] = _elsewhere(world)
+    for here in SIDE:
+        for there in sorted(set(world.nodes) - set(SIDE)):
+            world.disconnect(here, there)
+
+    assert world.set("server1", key, "v").code == "UNAVAILABLE"
+    world.tick(MEETING_TICKS)
+    assert world.set("server1", key, "v").status == "SUCCESS"
 
 
 def test_a_delete_of_what_was_taken_for_others_stays_deleted() -> None:
@@ -199,6 +214,7 @@ def test_a_malformed_offer_ends_the_link(versions: list[object]) -> None:
 def test_a_life_that_was_replaced_gives_what_it_alone_holds() -> None:
     world = World(4, dead_after_ticks=20)
     keys = [f"k{number}" for number in range(40)]
+    world.tick()
     others = sorted(set(world.nodes) - {"server1"})
     for other in others:
         world.disconnect("server1", other)
