@@ -14,8 +14,9 @@ The messages, as controls of the peer frames:
 Invariants:
 
 1. Every operation ends exactly once, a bounded time after it came.
-2. An operation that was handed on and whose end is not known is handed on again under the same id,
-   and may then end as UNKNOWN but not as one that did not happen.
+2. A change that was handed on and whose end is not known ends as UNKNOWN. It is not done here as well:
+   found to change nothing, it would be told not to have happened, and a peer that was held up could do
+   it after that. What only looks is handed on again.
 3. At most OPERATIONS_MAX operations are under way here.
 """
 
@@ -159,21 +160,19 @@ class Linear:
         for number, (_, operation) in list(self._handed.items()):
             if operation.deadline_us <= now_us:
                 del self._handed[number]
-                self._lost(operation)
+                operation.sent = operation.kind not in LOOKS
                 operation.give_up()
 
-    def _lost(self, operation: Operation) -> None:
-        """Nobody can tell what became of what was handed on."""
-        if operation.kind not in LOOKS:
-            operation.sent = True
-
     def on_link_down(self, link: Link) -> None:
-        """Hand on again what a peer was asked to do; wait no more for its answers."""
+        """End what a peer was asked to change, look elsewhere; wait no more for its answers."""
         lost = [number for number, (peer, _) in self._handed.items() if peer == link.id]
         for number in lost:
             _, operation = self._handed.pop(number)
-            self._lost(operation)
-            self._route(operation)
+            if operation.kind in LOOKS:
+                self._route(operation)
+            else:
+                operation.sent = True
+                operation.give_up()
         self.proposer.on_link_down(link)
 
     def give_up(self) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 from kvlab.kv.acceptor import Acceptor, Answer
 from kvlab.kv.link import Link
-from kvlab.kv.register import DONE, Outcome, recall, register_of, step
+from kvlab.kv.register import DONE, Outcome, noted, recall, register_of, step
 from kvlab.kv.state import State
 from kvlab.kv.version import SKEW_MAX_US, microseconds
 from kvlab.storage.registers import EMPTY, WINDOW, Register
@@ -269,6 +269,8 @@ class Proposer:
                     one.ballot,
                     self.now_us,
                 )
+                if after is register and operation.may_have_happened:
+                    after = noted(register, operation.request, one.ballot)
                 if after is not register:
                     register = after
                     operation.sent, operation.place = True, register.changes

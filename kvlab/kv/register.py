@@ -58,9 +58,18 @@ def step(
     value, outcome, changed = KINDS[kind][1](before, *args)
     if not changed:
         return register, outcome
-    window = (*register.window, _entry(request, ballot, outcome.value))
+    return _next(register, value, _entry(request, ballot, outcome.value)), outcome
+
+
+def noted(register: Register, request: Any, ballot: int) -> Register:
+    """Return the register that knows of a request without effect: a late copy has none either."""
+    return _next(register, register.value, (request, ballot, False, None))
+
+
+def _next(register: Register, value: Value | None, entry: Remembered) -> Register:
+    window = (*register.window, entry)
     forgot = max((register.forgot, *(each[1] for each in window[:-WINDOW])))
-    return Register(ballot, value, register.changes + 1, forgot, window[-WINDOW:]), outcome
+    return Register(entry[1], value, register.changes + 1, forgot, window[-WINDOW:])
 
 
 def recall(register: Register, request: Any) -> Outcome | None:

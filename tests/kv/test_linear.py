@@ -204,7 +204,7 @@ def test_an_operation_that_is_sent_again_is_done_once():
     assert ask(world, "server3", "GET").value == "1"
 
 
-def test_a_proposer_that_goes_before_it_has_answered_leaves_the_operation_to_another():
+def test_what_a_proposer_was_asked_to_change_is_unknown_when_it_goes_before_it_has_answered():
     world = World(5)
     key = "k"
     first, second, _ = owners(world)
@@ -225,9 +225,34 @@ def test_a_proposer_that_goes_before_it_has_answered_leaves_the_operation_to_ano
     world.tick(3)
 
     [reply] = world.replies(batch)
-    assert reply.code == ""
-    assert reply.value == "2"
+    assert reply.code == "UNKNOWN"
     assert ask(world, second, "GET").value == "2"
+
+
+def test_a_change_that_a_held_up_proposer_may_still_make_is_not_said_not_to_have_happened():
+    # Seed 3721: done again by who had handed it on, a delete found nothing, and said so; then the
+    # proposer, which had been paused, went on and deleted what others had written since.
+    world = World(5)
+    first, *_ = owners(world)
+    outside = next(name for name in world.nodes if name not in owners(world))
+    batch = world.submit(outside, Request("DELETE", "k", ns=LINEAR))
+    world.collect()
+    world.nodes[outside].link_down(first)  # which has not heard of that yet
+    world.run()
+
+    [reply] = world.replies(batch)
+    assert reply.code == "UNKNOWN"
+
+
+def test_what_is_asked_again_without_effect_has_none_later_either():
+    world = World(3)
+    again = Request("DELETE", "k", ns=LINEAR, req_id="7", retry=True)
+    assert world.ask("server2", again)[0].code == "NOT_FOUND"
+    assert ask(world, "server1", "SET", "new").code == ""
+
+    late = Request("DELETE", "k", ns=LINEAR, req_id="7")  # the first time it was asked, held up
+    assert world.ask("server1", late)[0].code == "UNKNOWN"
+    assert ask(world, "server3", "GET").value == "new"
 
 
 def test_conditional_operations_are_refused_where_they_cannot_be_decided():
