@@ -125,6 +125,10 @@ class Engine(Protocol):
         """Tell from a status whether the node is connected to all `others`."""
         ...
 
+    def is_replaced(self, last_words: str) -> bool:
+        """Whether a server that ended, by the end of its log, can begin anew without its data."""
+        ...
+
     def why_busy(self, node: str, status: dict[str, Any]) -> str:
         """Say from its status what a node still has to receive, give or compare, or return ""."""
         ...

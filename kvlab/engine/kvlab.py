@@ -27,6 +27,7 @@ PAUSE_FIRST_S = 0.001
 PAUSE_MAX_S = 0.05
 PAUSE_GROWTH = 1.4
 PROBE_TIMEOUT_S = 2.0
+REPLACED = "was away for so long that others took its place"
 
 
 class KvlabEngine:
@@ -95,6 +96,10 @@ class KvlabEngine:
         """Tell whether all `others` are up in the node's eyes."""
         peers = status.get("peers", {})
         return all(peers.get(node) == "up" for node in others)
+
+    def is_replaced(self, last_words: str) -> bool:
+        """Whether a node that ended did so because others had taken its place (kv/membership)."""
+        return REPLACED in last_words
 
     def why_busy(self, node: str, status: dict[str, Any]) -> str:
         """Read the ranges that are not at rest."""

@@ -112,7 +112,7 @@ class Lifecycle:
         try:
             await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if child.exited.done():
-                again = await self._begin_with_port(member)
+                again = await self._begin_with_port(member) or await self._begin_anew(member)
                 if again is not None:
                     await self.ready(member, again)
                     return
@@ -139,6 +139,18 @@ class Lifecycle:
             self._events.add("port-let-go", member.id, member.address)
             own_port.note_let_go(member)
             member.last_exit = None
+            return await self.begin(member)
+
+    async def _begin_anew(self, member: Member) -> Child | None:
+        """Start a node again that was away so long that others took its place, and ended on hearing it.
+
+        Its next life begins without data.
+        """
+        if not self._engine.is_replaced(member.log_tail()):
+            return None
+        async with member.lock:
+            if member.child is not None or member.phase != Phase.CRASHED:
+                return None  # somebody, or the policy, sees to it
             return await self.begin(member)
 
     async def _why_not_ready(self, member: Member) -> str:

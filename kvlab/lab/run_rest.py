@@ -92,8 +92,9 @@ async def ring_of(lab: Lab) -> dict[str, Any]:
     for member in lab.members.values() if lab.engine.is_ours else ():
         with suppress(ClientError, KeyError, OSError):
             async with Line(member.host, member.port, lab.access) as line:
-                status = await line.ask({"type": "STATUS", "key": ""}, ASK_S)
-                found["keys"][member.id] = status["keys"]
+                held = await line.ask({"type": "RANGES", "key": ""}, ASK_S)
+                both = [*held["ranges"].values(), *held["linear"].values()]
+                found["keys"][member.id] = sum(keys for keys, _ in both)
                 found["moves"][member.id] = await line.ask({"type": "MOVES", "key": ""}, ASK_S)
     return found
 

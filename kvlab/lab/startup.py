@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kvlab.errors import ClientError, InfraError, KvlabError
 from kvlab.lab import kept
-from kvlab.lab.member import Member, describe_exit, now_us
+from kvlab.lab.member import Member, now_us
 from kvlab.lab.resume import Beginning, anew, go_on, of_another_file, renamed, unnamed
 from kvlab.lab.state import StateDir
 from kvlab.spec import NodeSpec
@@ -153,15 +153,10 @@ class Startup:
 
     async def _up(self, member: Member) -> None:
         lab = self._lab
-        try:
-            await self._ready(member)
-        except InfraError:
-            # It was away so long that others took its place, and has ended on hearing that; its next
-            # life begins without data.
-            is_replaced = member.last_exit == describe_exit(InfraError.exit_code)
-            if not (lab.life.is_resumed and lab.engine.is_ours and is_replaced):
-                raise
-            await self._ready(member)
+        async with member.lock:
+            child = await lab.life.begin(member)
+        await lab.life.ready(member, child)
+        lab.note_founded()
         self._say(
             {
                 "stage": "ready",
@@ -170,13 +165,6 @@ class Startup:
                 "took_us": now_us() - self._began_us,
             }
         )
-
-    async def _ready(self, member: Member) -> None:
-        lab = self._lab
-        async with member.lock:
-            child = await lab.life.begin(member)
-        await lab.life.ready(member, child)
-        lab.note_founded()
 
     async def _await_peers(self, members: list[Member]) -> bool:
         """Wait until every node is connected to every other one; False if they do not tell."""

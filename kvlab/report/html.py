@@ -91,7 +91,7 @@ def _context(run: RunRecord) -> dict[str, Any]:
         figures["clients"] = clients_chart(columns, chosen, run.faults, span)
     keys = _shares(columns, work, figures)
     held = run.ring.get("keys") or {}
-    if held:
+    if any(held.values()):
         figures["held"] = shares_chart(
             list(held), list(held.values()), sum(held.values()), "copies of keys"
         )

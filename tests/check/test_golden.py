@@ -29,7 +29,7 @@ def test_a_golden_history_is_judged_as_its_name_says(path: Path) -> None:
 def test_the_evidence_alone_is_wrong_too() -> None:
     for path in FILES:
         _, name, verdict = path.stem.split(".")
-        if verdict == "valid":
+        if verdict == "valid" or name == "counter":  # whose proof is the sum of all increments
             continue
         table = read_history([path.read_bytes()]).table
         evidence = run_checks(table, (name,))[0].evidence

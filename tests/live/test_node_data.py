@@ -16,7 +16,6 @@ import pytest
 from kvlab.live.options import NodeOptions
 from kvlab.live.server import Server
 
-from .kills import run as run_kills
 from .node_process import Cluster, NodeProcess, nodes, until
 
 pytestmark = pytest.mark.live
@@ -130,10 +129,6 @@ def test_a_whole_cluster_that_is_killed_at_once_comes_back_with_its_data(cluster
         for key, value in data.items():
             assert wire.ask(type="GET", key=key)["value"] == value
     assert all(cluster.nodes[name].status["epoch"] == 1 for name in names)
-
-
-def test_nodes_that_are_killed_one_or_two_at_a_time_lose_nothing(tmp_path):
-    assert run_kills(6, "always", 1, tmp_path) == 0
 
 
 def test_without_room_a_node_answers_reads_and_refuses_writes_until_there_is_some(cluster):
