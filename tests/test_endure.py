@@ -35,7 +35,6 @@ def endure(monkeypatch) -> Iterator[Endure]:
     "arguments",
     [
         ("starts", "--count", "1"),
-        ("orphans", "--count", "1", "up"),
         ("crashes", "--count", "1", "--sync", "os"),
         ("churn", "--count", "1"),
         ("alarms", "--count", "1", "calm"),

@@ -27,7 +27,7 @@ PAUSE_FIRST_S = 0.001
 PAUSE_MAX_S = 0.05
 PAUSE_GROWTH = 1.4
 PROBE_TIMEOUT_S = 2.0
-REPLACED = "was away for so long that others took its place"
+REPLACED = "others took its place"
 
 
 class KvlabEngine:
