@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from kvlab.check.findings import invalid
 from kvlab.check.operations import Operations
-from kvlab.check.origins import in_order
 from kvlab.check.verdict import Check, Verdict
 from kvlab.check.words import at, name_of, shown
 from kvlab.history import Op
@@ -42,15 +42,7 @@ def check_append(history: Operations) -> Check:
             wrong += [found] if found else []
         wrong += _no_beginnings(key, reads)
     if wrong:
-        because, shown_ops = min(wrong, key=lambda one: one[1][-1].start)
-        return Check(
-            name=NAME,
-            verdict=Verdict.INVALID,
-            because=because + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""),
-            evidence=in_order(shown_ops),
-            judged=judged,
-            violations=len(wrong),
-        )
+        return invalid(NAME, wrong, judged, {})
     if not judged:
         return Check(name=NAME, verdict=Verdict.UNKNOWN, because="nobody read a growing text")
     because = f"in all {judged} reads of {texts} texts, every part is there once and in order"

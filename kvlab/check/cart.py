@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
+from kvlab.check.findings import invalid
 from kvlab.check.operations import Operations
-from kvlab.check.origins import in_order
 from kvlab.check.verdict import Check, Verdict
 from kvlab.check.words import at, name_of, shown
 from kvlab.history import Op
@@ -52,16 +52,7 @@ def check_cart(history: Operations) -> Check:
                 wrong.append((found, [read]))
     figures = {"carts": carts, "acknowledged": added, "lost_updates": len(lost)}
     if wrong:
-        because, shown_ops = min(wrong, key=lambda one: one[1][-1].start)
-        return Check(
-            name=NAME,
-            verdict=Verdict.INVALID,
-            because=because + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""),
-            evidence=in_order(shown_ops),
-            judged=judged,
-            violations=len(wrong),
-            figures=figures,
-        )
+        return invalid(NAME, wrong, judged, figures)
     if not judged:
         return Check(name=NAME, verdict=Verdict.UNKNOWN, because="nobody read a cart at the end")
     because = f"all {added} things that were acknowledged are in their {carts} carts"

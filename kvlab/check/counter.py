@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 
+from kvlab.check.findings import invalid
 from kvlab.check.operations import Operations
 from kvlab.check.verdict import Check, Verdict
 from kvlab.check.words import at, name_of, shown
@@ -58,16 +59,7 @@ def check_counter(history: Operations) -> Check:
         wrong += _judge(key, steps, sizes, seers)
     figures = {"counters": counters, "acknowledged": acknowledged, "unknown": unknown}
     if wrong:
-        because, seer = min(wrong, key=lambda one: one[1].start)
-        return Check(
-            name=NAME,
-            verdict=Verdict.INVALID,
-            because=because + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""),
-            evidence=(seer.start,),
-            judged=judged,
-            violations=len(wrong),
-            figures=figures,
-        )
+        return invalid(NAME, [(said, [seer]) for said, seer in wrong], judged, figures)
     if not judged:
         return Check(name=NAME, verdict=Verdict.UNKNOWN, because="nobody saw a counter")
     return Check(
