@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvlab.kv.answer import Batch
+from kvlab.kv.donation import LINEAR
 from kvlab.kv.version import EPOCH_US, NUMBER_BITS
 from kvlab.wire.peer import STALE
 
@@ -104,10 +105,11 @@ def ready_at_once(original: Any) -> Any:
 def values_only(original: Any) -> Any:
     """Transfers._store: the tombstones among what was copied are thrown away."""
 
-    def store(transfers: Any, pull: Any, records: list[Any]) -> None:
+    def store(transfers: Any, pull: Any, ns: int, records: list[Any]) -> None:
         each = iter(records)
-        kept = [one for one in zip(each, each, each, strict=True) if one[2] is not None]
-        original(transfers, pull, [field for one in kept for field in one])
+        triples = zip(each, each, each, strict=True)
+        kept = [one for one in triples if ns == LINEAR or one[2] is not None]
+        original(transfers, pull, ns, [field for one in kept for field in one])
 
     return store
 

@@ -24,6 +24,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
 
     assert found.seeds, f"{name} went unseen in seeds 1 to {chosen.seeds_max}"
     assert set(found.checks) & set(chosen.caught_by)
+    assert "crashes" not in found.checks  # a node that falls over its bug shows nothing
 
 
 @pytest.mark.parametrize(
