@@ -3,7 +3,7 @@
 The messages, as controls of the peer frames; `ns` is EVENTUAL or LINEAR, and a version is a ballot in
 the linear namespace:
 
-    ["pull", id, range, epoch, mode]       puller -> donor; mode "full" or "list"
+    ["pull", id, range, epoch, leaves]     puller -> donor; None: all is to be copied
     ["chunk", id, ns, records, more, left] donor -> puller; (key, version, body)* or (key, version)*
     ["more", id]                           puller -> donor
     ["fetch", id, range, ns, keys]         puller -> donor, after a list: what it lacks
@@ -11,6 +11,7 @@ the linear namespace:
     ["wait", id]                           donor -> puller: its map is too old, ask again
     ["put", records]                       anybody -> replica: repair
 
+With leaves (see `leaves`) the donor lists what it holds in those that differ from its own.
 `left` is about how many bytes of keys and values are still to be sent; only for people.
 The body is a value, or a register's [value, changes, forgot, window].
 
@@ -28,6 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kvlab.kv.leaves import differs
 from kvlab.kv.link import Link
 from kvlab.kv.register import register_of
 from kvlab.kv.state import State
@@ -46,7 +48,7 @@ class Donation:
     """What a donor still has to send for one pull: keys of one namespace after the other."""
 
     index: int
-    mode: str
+    full: bool  # else a list
     keys: list[bytes]
     following: list[bytes]  # of the linear namespace, while `keys` are of the eventual one
     left: int  # bytes of keys and values that are still to be sent, about
@@ -69,8 +71,8 @@ class Donations:
         for key in [key for key in self._open if key[0] == link.id]:
             del self._open[key]
 
-    def on_pull(self, link: Link, one: int, index: int, epoch: int, mode: str) -> None:
-        """Begin to give a range away, or tell the puller to wait."""
+    def on_pull(self, link: Link, one: int, index: int, epoch: int, leaves: bytes | None) -> None:
+        """Begin to give a range away or to list where it differs, or tell the puller to wait."""
         state = self.state
         # A life that began empty and is still to be filled has nothing that could be compared.
         holds = state.serving and state.holds(index)
@@ -78,8 +80,13 @@ class Donations:
             link.controls.append(["wait", one])
             return
         keys, following = state.table.snapshot(index), state.registers.snapshot(index)
-        left = state.table.sizes[index] + state.registers.sizes[index] if mode == "full" else 0
-        self._open[link.id, one] = Donation(index, mode, keys, following, left)
+        left = 0
+        if leaves is None:
+            left = state.table.sizes[index] + state.registers.sizes[index]
+        else:
+            is_wanted = differs(state, index, leaves)
+            keys, following = [*filter(is_wanted, keys)], [*filter(is_wanted, following)]
+        self._open[link.id, one] = Donation(index, leaves is None, keys, following, left)
         self.on_more(link, one)
 
     def on_more(self, link: Link, one: int) -> None:
@@ -91,8 +98,9 @@ class Donations:
             donation.keys, donation.following = donation.following, []
             donation.ns, donation.position = LINEAR, 0
         keys = donation.keys[donation.position : donation.position + CHUNK_RECORDS]
-        full = donation.mode == "full"
-        records, count, size = chunk_of(self.state, donation.ns, donation.index, keys, full=full)
+        records, count, size = chunk_of(
+            self.state, donation.ns, donation.index, keys, full=donation.full
+        )
         donation.position += count
         donation.left = max(0, donation.left - size)
         more = donation.position < len(donation.keys) or bool(donation.following)

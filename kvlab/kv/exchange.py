@@ -1,7 +1,8 @@
 """Background comparison of replicas: what was missed for whatever reason is found and fetched.
 
-Anti-entropy as in Dynamo (DeCandia and others, 2007), with one digest per range in place of a tree: a
-range that differs is compared key by key. It moves nothing itself: `transfer` does.
+Anti-entropy as in Dynamo (DeCandia and others, 2007), with a Merkle tree per range: its root is the
+digest that is told, its leaves are compared where roots differ. It moves nothing itself: `transfer`
+does.
 
 Once a second each node tells every peer the digests of the ranges that both hold. Replicas of a range
 that is written to differ for moments all the time, so a difference counts when it stands still.

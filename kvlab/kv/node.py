@@ -324,8 +324,10 @@ class Node:
         transfers, count = self.transfers, self.state.settings.range_count
         donations = transfers.donations
         match control:
-            case ["pull", int(one), int(index), int(epoch), str(mode)] if 0 <= index < count:
-                donations.on_pull(link, one, index, epoch, mode)
+            case ["pull", int(one), int(index), int(epoch), (bytes() | None) as leaves] if (
+                0 <= index < count
+            ):
+                donations.on_pull(link, one, index, epoch, leaves)
             case ["chunk", int(one), (0 | 1) as ns, list(records), bool(more), int(left)]:
                 transfers.on_chunk(link, one, ns, records, now_us, more=more, left=left)
             case ["more", int(one)]:

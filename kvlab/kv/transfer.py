@@ -1,7 +1,7 @@
 """Ranges on their way: a node pulls what moves to it, and catches up after a lost link. No I/O.
 
-A newcomer of a range pulls it in full from one replica, then compares lists of (key, version) with the
-others and fetches what it lacks. Copying from one replica alone would lose writes that were
+A newcomer of a range pulls it in full from one replica, then compares it with the others: by leaves
+(see `leaves`), then by lists of (key, version) in those that differ. What it lacks it fetches. Copying from one replica alone would lose writes that were
 acknowledged by the two others (reference: the fence and the fenced majority of `membership`).
 
 What the donor does is in `donation`, with the messages that both send; what is held of ranges that
@@ -24,6 +24,7 @@ from typing import Any
 
 from kvlab.kv.donation import LINEAR, Donations, registers_of, version_of
 from kvlab.kv.handoff import Handoff
+from kvlab.kv.leaves import leaves_of
 from kvlab.kv.linear import Linear
 from kvlab.kv.link import Link
 from kvlab.kv.movement import Movement, Pull, names, stage
@@ -210,12 +211,13 @@ class Transfers:
             return
         pull.source = up[0]
         pull.mode = "list" if pull.filled or pull.catch_up else "full"
+        leaves = leaves_of(self.state, pull.index) if pull.mode == "list" else None
         pull.keys = pull.size = 0
         pull.left = -1
         self._id += 1
         self._asked[self._id] = pull
         self.state.links[pull.source].controls.append(
-            ["pull", self._id, pull.index, pull.epoch, pull.mode]
+            ["pull", self._id, pull.index, pull.epoch, leaves]
         )
 
     def _is_blocked(self, pull: Pull) -> bool:
