@@ -1,8 +1,9 @@
 """Ranges on their way: a node pulls what moves to it, and catches up after a lost link. No I/O.
 
 A newcomer of a range pulls it in full from one replica, then compares it with the others: by leaves
-(see `leaves`), then by lists of (key, version) in those that differ. What it lacks it fetches. Copying from one replica alone would lose writes that were
-acknowledged by the two others (reference: the fence and the fenced majority of `membership`).
+(see `leaves`), then by lists of (key, version) in those that differ. What it lacks it fetches. Copying
+from one replica alone would lose writes that were acknowledged by the two others (reference: the fence
+and the fenced majority of `membership`).
 
 What the donor does is in `donation`, with the messages that both send; what is held of ranges that
 moved away goes by `handoff`.
