@@ -93,6 +93,7 @@ class Admin:
             "disk": self.disk(),
             "keys": state.table.key_count,
             "bytes": state.table.byte_count,
+            "tombstones": state.table.tombstone_count,
             "connections": self.connections,
             "peers": {
                 one.id: "up" if state.is_current(one) else "down"

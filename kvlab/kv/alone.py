@@ -172,7 +172,7 @@ def _put(
     """Write so that it is the last, also above what a clock far ahead of this one has written."""
     table = state.table
     if not table.put(index, key, version, value):
-        version = state.clock.above(table.ranges[index][key][0], now_us)
+        version = state.clock.above(table.floor(index, key), now_us)
         table.put(index, key, version, value)
 
 

@@ -3,16 +3,19 @@
 The messages, as controls of the peer frames; `ns` is EVENTUAL or LINEAR, and a version is a ballot in
 the linear namespace:
 
-    ["pull", id, range, epoch, leaves]     puller -> donor; None: all is to be copied
-    ["chunk", id, ns, records, more, left] donor -> puller; (key, version, body)* or (key, version)*
-    ["more", id]                           puller -> donor
-    ["fetch", id, range, ns, keys]         puller -> donor, after a list: what it lacks
-    ["records", id, ns, records, count]    donor -> puller, for the first `count` keys of the fetch
-    ["wait", id]                           donor -> puller: its map is too old, ask again
-    ["put", records]                       anybody -> replica: repair
+    ["pull", id, range, epoch, leaves]          puller -> donor; None: all is to be copied
+    ["chunk", id, ns, records, more, left, purged]
+                                                donor -> puller; (key, version[, body])*
+    ["more", id]                                puller -> donor
+    ["fetch", id, range, ns, keys]              puller -> donor, after a list: what it lacks
+    ["records", id, ns, records, count]         donor -> puller, for the first `count` keys of the fetch
+    ["wait", id]                                donor -> puller: its map is too old, ask again
+    ["put", records]                            anybody -> replica: repair
 
-With leaves (see `leaves`) the donor lists what it holds in those that differ from its own.
-`left` is about how many bytes of keys and values are still to be sent; only for people.
+With leaves (see `leaves`) the donor lists what it holds in those that differ from its own, with b""
+all that it holds.
+`left` is about how many bytes of keys and values are still to be sent; only for people. `purged` is the
+donor's watermark when the pull began (see `purge`).
 The body is a value, or a register's [value, changes, forgot, window].
 
 Invariants:
@@ -52,6 +55,7 @@ class Donation:
     keys: list[bytes]
     following: list[bytes]  # of the linear namespace, while `keys` are of the eventual one
     left: int  # bytes of keys and values that are still to be sent, about
+    purged: int  # the watermark of which `keys` is all that there is
     ns: int = EVENTUAL
     position: int = 0
 
@@ -83,10 +87,11 @@ class Donations:
         left = 0
         if leaves is None:
             left = state.table.sizes[index] + state.registers.sizes[index]
-        else:
+        elif leaves:
             is_wanted = differs(state, index, leaves)
             keys, following = [*filter(is_wanted, keys)], [*filter(is_wanted, following)]
-        self._open[link.id, one] = Donation(index, leaves is None, keys, following, left)
+        purged = state.table.purged[index]
+        self._open[link.id, one] = Donation(index, leaves is None, keys, following, left, purged)
         self.on_more(link, one)
 
     def on_more(self, link: Link, one: int) -> None:
@@ -107,12 +112,19 @@ class Donations:
         if not more:
             del self._open[link.id, one]
         left = donation.left if more else 0
-        link.controls.append(["chunk", one, donation.ns, records, more, left])
+        link.controls.append(["chunk", one, donation.ns, records, more, left, donation.purged])
 
     def on_fetch(self, link: Link, one: int, index: int, ns: int, keys: list[bytes]) -> None:
         """Send the records of these keys, as many as one chunk holds."""
         records, count, _ = chunk_of(self.state, ns, index, keys[:CHUNK_RECORDS], full=True)
         link.controls.append(["records", one, ns, records, count])
+
+
+def lacks(state: State, ns: int, index: int, key: bytes, version: int) -> bool:
+    """Whether a node would take that version of a key in one namespace."""
+    if ns == LINEAR:
+        return state.registers.get(index, key).ballot < version
+    return state.table.floor(index, key) < version
 
 
 def version_of(state: State, ns: int, index: int, key: bytes) -> int:

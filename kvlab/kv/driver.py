@@ -66,6 +66,8 @@ class Driver:
         for name, dead in sorted(self._leaves.items()):
             member = current.member(name)
             before = new
+            if member is None and name in new.missing:
+                new = self._attempt(new, change.forget, name)
             if member is not None and not member.leaving:
                 new = self._attempt(new, partial(change.leave, dead=dead), name)
             if new is before:  # done, or refused; else kept until a map that says so is chosen

@@ -239,8 +239,11 @@ class Group:
             is_found = version or (self.found and number in self.found)
             if value is True:
                 is_found = (self.missing or {}).get(number, 0) < self.answers
-            if not is_found and (value is True or value is False):
-                batch.fail(index, key.decode(), "UNAVAILABLE", error)
+            if is_found or (value is not True and value is not False):
+                continue
+            # Who was asked and is not heard may have deleted it.
+            is_doubtful = value is True and (self.waiting or self.lost)
+            batch.fail(index, key.decode(), "UNKNOWN" if is_doubtful else "UNAVAILABLE", error)
 
     def tell_degraded(self) -> None:
         """Mark the replies that say something as answers of fewer replicas than wanted."""

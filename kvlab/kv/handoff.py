@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from kvlab.kv.donation import CHUNK_RECORDS, EVENTUAL, chunk_of, version_of
+from kvlab.kv.donation import CHUNK_RECORDS, EVENTUAL, chunk_of, lacks, version_of
 from kvlab.kv.link import Link
 from kvlab.kv.state import State
 from kvlab.ring.cluster_map import ClusterMap, RangeState
@@ -189,6 +189,6 @@ class Handoff:
         for key, version in zip(each, each, strict=True):
             if type(key) is not bytes or not is_version(version):
                 raise FrameError(f"a malformed offer of {link.id}")
-            if version_of(state, EVENTUAL, index, key) < version:
+            if lacks(state, EVENTUAL, index, key, version):
                 wanted.append(key)
         link.controls.append(["want", one, wanted])

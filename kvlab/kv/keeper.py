@@ -33,7 +33,7 @@ from typing import Any, Literal
 from kvlab.kv.node import Node
 from kvlab.kv.version import NUMBER_BITS
 from kvlab.storage.disk import DiskError, DiskFailedError
-from kvlab.storage.journal import META, PROMISE, RECORDS, REGISTER, Entry, Journal, Saved
+from kvlab.storage.journal import META, PROMISE, PURGE, RECORDS, REGISTER, Entry, Journal, Saved
 from kvlab.storage.log import Snapshot, Sync
 from kvlab.storage.recovery import Recovery
 
@@ -41,8 +41,9 @@ Policy = Literal["always", "interval", "os"]
 Said = tuple[Any, bytes | None]  # whom, and what; None: the connection is to be closed after that
 
 # Versions up to so far ahead are reserved at once, so that a life that goes on after a restart gives
-# none twice, whatever its clock shows then. Less than peers follow (kv/version.py).
-CLOCK_AHEAD = 250_000 << NUMBER_BITS
+# none twice, whatever its clock shows then. No longer than it takes to start: a clock that is ahead of
+# the others' wins, behind a cut, over what they write later.
+CLOCK_AHEAD = 50_000 << NUMBER_BITS
 SLICE_BYTES = 2 * 1024 * 1024  # of a snapshot per tick: the loop goes on between
 FRAME_RECORDS = 4096
 PAUSE_TICKS = 100
@@ -304,6 +305,8 @@ class Keeper:
                         flat += (key, record[0], record[1])
                 if flat:
                     yield [[RECORDS, flat]]
+            if state.table.purged[index]:  # behind the records, or those as old would not be taken
+                yield [[PURGE, index, state.table.purged[index], []]]
             yield from self._registers(index)
 
     def _registers(self, index: int) -> Iterator[list[Entry]]:

@@ -270,9 +270,14 @@ class Membership:
     def ask_leave(self, member: str, hops: int = 0) -> None:
         """Begin to hand over all that a member holds; it leaves when that is done.
 
-        Raises UsageError if there is no such member, or it is the last one.
+        Who was replaced as dead is waited for no longer. Raises UsageError if there is no such member,
+        or it is the last one.
         """
         current = self.state.map
+        if current is not None and member in current.missing:
+            control = ["leave", member, hops + 1]
+            self._to_driver(control, hops, lambda: self._driver.ask_leave(member))
+            return
         if current is None or current.member(member) is None:
             raise UsageError(f"{member} is not a member of the cluster")
         if sum(1 for one in current.members if not one.leaving) < 2:

@@ -21,6 +21,7 @@ _GAUGES = {  # field of STATUS -> what it is
     "epoch": "The epoch of the cluster map by which the node serves.",
     "keys": "Records held, deleted ones that are still remembered left out.",
     "bytes": "Bytes of keys and values held.",
+    "tombstones": "Records of deleted keys, not purged yet.",
     "hints": "Records held for others: in their place, or of ranges that moved away.",
     "connections": "Connections of clients.",
 }
@@ -43,6 +44,7 @@ COUNTERS = {
     "write_backs": "Atomic reads that met several versions and wrote the newest back.",
     "exchanges": "Ranges compared because their digests differed.",
     "catch_up_records": "Records fetched by comparisons.",
+    "purged": "Tombstones erased, as no replica can bring the key back.",
     "moved_ranges": "Ranges that were pulled whole.",
     "moved_keys": "Keys that came with ranges.",
     "moved_bytes": "Bytes of keys and values that came with ranges.",

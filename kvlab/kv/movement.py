@@ -25,6 +25,9 @@ class Pull:
     left: int = -1  # bytes that the source has still to send; -1: it has not told
     more: bool = False
     wanted: list[bytes] = field(default_factory=list)  # still to be fetched from this chunk
+    whole: bool = False  # the source is to tell all that it holds, not only where it differs
+    listed: set[bytes] = field(default_factory=set)  # the keys that it told then
+    purged: int = 0  # its watermark
     blocked: dict[bytes, int] = field(default_factory=dict)  # registers, by what is not taken yet
 
 

@@ -32,6 +32,7 @@ from kvlab.kv.exchange import Exchange
 from kvlab.kv.linear import LINEAR_CONTROLS, Linear
 from kvlab.kv.link import Link
 from kvlab.kv.membership import Membership
+from kvlab.kv.purge import Purge
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.replica import apply_groups
 from kvlab.kv.scan import Scans
@@ -63,6 +64,7 @@ class Node:
         self.scans = Scans(self.state)
         self.transfers = Transfers(self.state, self.linear)
         self.exchange = Exchange(self.state, self.transfers)
+        self.purge = Purge(self.state, self.quorum)
         self.membership = Membership(self.state, self._map_changed)
         self.admin = Admin(self.state, self.membership, self.transfers, now_us)
         self.coordinator = Coordinator(
@@ -190,6 +192,7 @@ class Node:
         self.scans.on_link_down(link)
         self.transfers.on_link_down(link)
         self.exchange.on_link_down(link)
+        self.purge.on_link_down(link)
 
     def tried(self, peer: str) -> None:
         """A connection to a peer was tried in vain."""
@@ -218,7 +221,7 @@ class Node:
                 self.quorum.answered(link, ack, exceptions)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise FrameError(f"a malformed frame of {link.id}: {error!r}") from error
-        if self.quorum.has_retries:
+        if self.quorum.retry:
             self.quorum.reroute(now_us)
 
     def tick(self, now_us: int, lag_us: int = 0) -> None:
@@ -239,6 +242,8 @@ class Node:
         self.transfers.drop_moved()
         self.transfers.handoff.tick()
         self.exchange.tick()
+        if not health.score:
+            self.purge.tick()
         ready = self.transfers.ready
         if ready:
             self.membership.report_ready(ready)
@@ -328,8 +333,11 @@ class Node:
                 0 <= index < count
             ):
                 donations.on_pull(link, one, index, epoch, leaves)
-            case ["chunk", int(one), (0 | 1) as ns, list(records), bool(more), int(left)]:
-                transfers.on_chunk(link, one, ns, records, now_us, more=more, left=left)
+            case ["chunk", int(one), (0 | 1) as ns, list(records), bool(more), *rest]:
+                left, purged = map(int, rest)
+                transfers.on_chunk(
+                    link, one, ns, records, now_us, more=more, left=left, purged=purged
+                )
             case ["more", int(one)]:
                 donations.on_more(link, one)
             case ["fetch", int(one), int(index), (0 | 1) as ns, list(keys)] if 0 <= index < count:
@@ -346,6 +354,23 @@ class Node:
                 self.scans.on_scan(link, one, ns, index, after)
             case ["scanned", int(one), list(keys), int(following)]:
                 self.scans.on_scanned(link, one, keys, following)
+            case _:
+                self._purge(link, control)
+
+    def _purge(self, link: Link, control: list[Any]) -> None:
+        """Dispatch one message of tombstones that are to go."""
+        purge, count = self.purge, self.state.settings.range_count
+        match control:
+            case ["hush", int(version)]:
+                purge.on_hush(link, version)
+            case ["quiet", int(version)]:
+                purge.on_quiet(link, version)
+            case ["cut", int(one), int(epoch), int(index), int(version)] if 0 <= index < count:
+                purge.on_cut(link, one, epoch, index, version)
+            case ["counted", int(one), (int() | None) as digest]:
+                purge.on_counted(link, one, digest)
+            case ["purge", int(epoch), int(index), int(version), int(digest)] if 0 <= index < count:
+                purge.on_purge(epoch, index, version, digest)
             case _:
                 raise FrameError(f"a control of {link.id} that is unknown or malformed")
 

@@ -45,7 +45,7 @@ class Quorum:
         self.open: dict[int, Group] = {}  # sealed, and not yet answered by everybody asked
         self._turn: list[Group] = []  # being filled
         self._explicit: dict[tuple[int, int, int, bool, bool], Group] = {}  # of this turn
-        self._retry: list[Group] = []  # refused by a replica whose map is newer than ours
+        self.retry: list[Group] = []  # refused by a replica whose map is newer than ours
         self._gid = 0
         self.now_us = 0  # of the last frame or tick: never ahead of time
 
@@ -58,11 +58,6 @@ class Quorum:
     def has_turn(self) -> bool:
         """Whether `seal` has something to do."""
         return bool(self._turn)
-
-    @property
-    def has_retries(self) -> bool:
-        """Whether replicas refused groups because their map is newer."""
-        return bool(self._retry)
 
     # -- filling --------------------------------------------------------------------------------
 
@@ -126,7 +121,7 @@ class Quorum:
             elif not table.put(place, key, version, None) and record[0] > version:
                 group.overtake(len(group.owners), record[0])
         elif not table.put(place, key, version, value):
-            held = table.ranges[place][key][0]
+            held = table.floor(place, key)
             if held > version:
                 group.overtake(len(group.owners), held)
         is_told = value is not None and value is not READ and value is not DELETE
@@ -201,8 +196,8 @@ class Quorum:
         """Take an answer that does not count, as some replica knows a newer map."""
         group.waiting -= 1
         group.lost |= applied
-        if not group.done and group not in self._retry:
-            self._retry.append(group)
+        if not group.done and group not in self.retry:
+            self.retry.append(group)
 
     def lost(self, link: Link) -> None:
         """Give up on what a peer still owes, after its link went down."""
@@ -222,15 +217,19 @@ class Quorum:
 
     def under_way(self) -> Iterator[Batch]:
         """Yield every batch whose replies have not all left for its connection; some twice."""
-        for group in [*self.open.values(), *self._turn, *self._retry]:
-            for batch, _ in group.owners:
-                yield batch
+        yield from (batch for group in self.groups() for batch, _ in group.owners)
         yield from self.finished
+
+    def groups(self) -> Iterator[Group]:
+        """Yield every group that somebody may still answer or be asked."""
+        yield from self.open.values()
+        yield from self._turn
+        yield from self.retry
 
     def _close(self, group: Group) -> None:
         """End a group that nobody will answer any more; let its reads repair what they saw."""
         self.open.pop(group.gid, None)
-        if group in self._retry:
+        if group in self.retry:
             return
         if not group.done:
             self._settle(group)
@@ -363,7 +362,7 @@ class Quorum:
         self._explicit.clear()
         for group in turn:
             group.route.group = None
-        retry, self._retry = self._retry, []
+        retry, self.retry = self.retry, []
         for group in turn + retry:
             if group.done:
                 continue

@@ -84,6 +84,6 @@ def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:
         else:
             is_plain = type(value) is str or value is None or type(value) is bytes
             if not put(index, key, version, value if is_plain else stored(value)):
-                held = ranges[index][key][0]
+                held = table.floor(index, key)
                 if held > version:
                     exceptions += (gid, number, held, None)

@@ -49,6 +49,7 @@ class Settings:
     first_map: ClusterMap | None = None  # what founders begin with, where it was made for them
     timeout_us: int = 1_000_000  # of one client operation
     dead_after_ticks: int = 0  # a member that is away so long is replaced; 0: never
+    purge_after_us: int = 10_000_000  # tombstones that are younger are kept
     secret: bytes = field(default=b"", repr=False)  # that peers must know; b"": none has to
     password: Password | None = None  # that clients must tell
 

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from kvlab.kv.donation import LINEAR, Donations, registers_of, version_of
+from kvlab.kv.donation import EVENTUAL, LINEAR, Donations, lacks, registers_of
 from kvlab.kv.handoff import Handoff
 from kvlab.kv.leaves import leaves_of
 from kvlab.kv.linear import Linear
@@ -212,7 +212,10 @@ class Transfers:
             return
         pull.source = up[0]
         pull.mode = "list" if pull.filled or pull.catch_up else "full"
-        leaves = leaves_of(self.state, pull.index) if pull.mode == "list" else None
+        leaves = None
+        if pull.mode == "list":
+            leaves = b"" if pull.whole else leaves_of(self.state, pull.index)
+        pull.listed.clear()
         pull.keys = pull.size = 0
         pull.left = -1
         self._id += 1
@@ -249,12 +252,15 @@ class Transfers:
         *,
         more: bool,
         left: int,
+        purged: int,
     ) -> None:
         """Take records of a namespace, or a list of versions, for the question `one`."""
         pull = self._asked.get(one)
         if pull is None or pull.source != link.id:
             return
-        pull.more, pull.left = more, left
+        pull.more, pull.left, pull.purged = more, left, purged
+        if ns == EVENTUAL and (pull.whole or pull.mode == "full"):
+            pull.listed.update(records[:: 3 if pull.mode == "full" else 2])
         if pull.mode == "full":
             self._store(pull, ns, records)
             self._next(link, one, pull, now_us)
@@ -264,7 +270,7 @@ class Transfers:
         for key, version in zip(each, each, strict=True):
             if type(key) is not bytes or not is_version(version):
                 raise FrameError(f"a malformed list of {link.id}")
-            if version_of(self.state, ns, pull.index, key) < version:
+            if lacks(self.state, ns, pull.index, key, version):
                 pull.wanted.append(key)
         self._fetch(link, one, ns, pull, now_us)
 
@@ -309,6 +315,10 @@ class Transfers:
             link.controls.append(["more", one])
             return
         del self._asked[one]
+        if not self._take_watermark(pull):
+            pull.whole, pull.source = True, ""
+            self._ask(pull)
+            return
         if not pull.catch_up:
             counters = self.state.counters
             counters["moved_keys"] += pull.keys
@@ -326,10 +336,26 @@ class Transfers:
                 }
             )
         pull.done.add(pull.source)
-        pull.filled = True
+        pull.filled, pull.whole = True, False
         pull.source = ""
         self._ask(pull)
         self.advance()
+
+    def _take_watermark(self, pull: Pull) -> bool:
+        """Take over what the source has purged; False if it must tell all that it holds for that.
+
+        All that it holds is here by now. What it does not hold, and is not newer than its watermark, it
+        has purged, or nobody was ever told that it was written: see `purge`.
+        """
+        table = self.state.table
+        if pull.purged <= table.purged[pull.index]:
+            return True
+        if not pull.whole and pull.mode != "full":
+            return False
+        held, listed = table.ranges[pull.index].items(), pull.listed
+        gone = [key for key, one in held if one[0] <= pull.purged and key not in listed]
+        table.purge(pull.index, pull.purged, gone)
+        return True
 
     def on_wait(self, one: int) -> None:
         """The donor's map is older than ours: ask again on a later tick."""

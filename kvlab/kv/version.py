@@ -76,6 +76,10 @@ class Clock:
         self._ahead = self._ahead_first = 0
         return last
 
+    def pass_over(self, version: int) -> None:
+        """Return no version up to this one any more, which is of the past."""
+        self.last = max(self.last, version // STEP * STEP)
+
     def observe(self, version: int, now_us: int) -> None:
         """Take note of a version made elsewhere, so that later ones here are above it."""
         if version <= self.last:

@@ -208,6 +208,14 @@ def abort(old: ClusterMap, member_id: str) -> ClusterMap:
     return _next(old, members, _aim(old.ranges, old.replication, members, held))
 
 
+def forget(old: ClusterMap, member_id: str) -> ClusterMap:
+    """Return the map where a former member that was replaced as dead will not come back."""
+    if member_id not in old.missing:
+        raise UsageError(f"{member_id} is not missing")
+    missing = tuple(one for one in old.missing if one != member_id)
+    return replace(_next(old, old.members, old.ranges), missing=missing)
+
+
 def lost_ranges(old: ClusterMap, new: ClusterMap) -> tuple[int, ...]:
     """Return the ranges whose every full copy in `old` came back empty in `new`."""
     emptied = {
@@ -327,12 +335,24 @@ def _next(
     next_number: int | None = None,
     drop: bool = True,
 ) -> ClusterMap:
+    missing = set(old.missing)
     if drop:
         standing = {one for state in set(ranges) for one in state.writers}
-        members = tuple(one for one in members if not one.leaving or one.id in standing)
+        gone = [one for one in members if one.leaving and one.id not in standing]
+        members = tuple(one for one in members if one not in gone)
+        missing |= {one.id for one in gone if one.dead}
+    missing -= {one.id for one in members}
     number = old.next_number if next_number is None else next_number
     try:
-        return ClusterMap(old.cluster, old.epoch + 1, old.replication, members, ranges, number)
+        return ClusterMap(
+            old.cluster,
+            old.epoch + 1,
+            old.replication,
+            members,
+            ranges,
+            number,
+            tuple(sorted(missing)),
+        )
     except ValueError as problem:
         raise UsageError(f"this change is not possible: {problem}") from problem
 

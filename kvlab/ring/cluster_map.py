@@ -21,7 +21,9 @@ from typing import Any
 
 from kvlab.ring.slot import SLOT_COUNT
 
-NUMBER_LIMIT = 4096  # member numbers ever given in a cluster's life; versions carry them in 12 bits
+# Member numbers ever given in a cluster's life. Versions carry them in 12 bits; 4095 is nobody's, so
+# that there are versions between those of any two writes.
+NUMBER_LIMIT = 4095
 EPOCH_LIMIT = 2**63  # epochs; what a signed 64-bit field of a frame holds
 
 
@@ -105,7 +107,11 @@ class RangeState:
 
 @dataclass(frozen=True, slots=True)
 class ClusterMap:
-    """One version of the truth about a cluster. Raises ValueError when it could not be one."""
+    """One version of the truth about a cluster. Raises ValueError when it could not be one.
+
+    `missing` are the ids of former members that others replaced as dead and that have not come back:
+    they may still hold what they alone were told.
+    """
 
     cluster: str
     epoch: int
@@ -113,6 +119,7 @@ class ClusterMap:
     members: tuple[Member, ...]
     ranges: tuple[RangeState, ...]
     next_number: int
+    missing: tuple[str, ...] = ()
     slot_shift: int = field(init=False, repr=False, compare=False)  # range = slot >> slot_shift
     _by_id: dict[str, Member] = field(init=False, repr=False, compare=False)
 
@@ -121,6 +128,9 @@ class ClusterMap:
         _check_members(self)
         by_id = {one.id: one for one in self.members}
         _check_ranges(self, by_id)
+        for name in self.missing:
+            if name in by_id:
+                raise ValueError(f"{name!r} is a member and missing")
         slots_per_range = SLOT_COUNT // len(self.ranges)
         object.__setattr__(self, "slot_shift", slots_per_range.bit_length() - 1)
         object.__setattr__(self, "_by_id", by_id)
@@ -178,6 +188,7 @@ class ClusterMap:
                 for one in self.ranges
             ],
             "next_number": self.next_number,
+            "missing": list(self.missing),
         }
 
     @classmethod
@@ -197,6 +208,7 @@ class ClusterMap:
             members=tuple(members),
             ranges=tuple(ranges),
             next_number=_value(top, "next_number", int, "the map"),
+            missing=_ids(top, "missing", "the map") if "missing" in top else (),
         )
 
     def digest(self) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 
 _CONTROLS = (
     *("map", "join", "leave", "ready", "agree", "absent", "put", "digests"),
+    *("offer", "want", "hush", "quiet", "cut", "counted", "purge"),
     *("pull", "chunk", "more", "fetch", "records", "wait"),
 )
 _CHANGES = ("join", "leave", "restart", "commit", "abort")
 _COUNTERS = (
     *("degraded", "quorum_failures", "fence_refusals", "reissued_writes", "read_repairs"),
-    *("catch_up_records", "exchanges"),
+    *("catch_up_records", "exchanges", "purged"),
 )
 _DISKS = ("clean", "torn tail", "damage")
 _REPLIES = (

@@ -25,6 +25,7 @@ from kvlab.kv.keeper import Keeper
 from kvlab.kv.membership import Membership
 from kvlab.kv.node import Node
 from kvlab.kv.proposer import Proposer
+from kvlab.kv.purge import Purge
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.state import State
 from kvlab.kv.transfer import Transfers
@@ -168,6 +169,31 @@ _ALL = (
         ("lost",),
         ((Handoff, "_begin", sins.hints_forgotten),),
         hinted,
+    ),
+    Mutant(
+        "purged-alone",
+        "A node erases old tombstones of its own accord, whoever has seen them.",
+        ("converged",),
+        ((Purge, "_ask", sins.purged_alone),),
+        hinted,
+    ),
+    Mutant(
+        "watermark-forgotten",
+        "After a purge, copies from before it are taken as if they were new.",
+        ("fresh", "lost"),
+        ((Table, "purge", sins.watermark_forgotten),),
+        hinted,
+        seeds_max=40,
+        seed=24,
+    ),
+    Mutant(
+        "hints-uncounted",
+        "Tombstones are erased while others hold hints that are as old.",
+        ("lost",),
+        ((Purge, "on_cut", sins.hints_uncounted),),
+        hinted,
+        seeds_max=40,
+        seed=5,
     ),
     Mutant(
         "newcomers-unasked",

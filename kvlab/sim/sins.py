@@ -10,6 +10,7 @@ from typing import Any
 
 from kvlab.kv.answer import Batch
 from kvlab.kv.donation import LINEAR
+from kvlab.kv.purge import cut
 from kvlab.kv.version import EPOCH_US, NUMBER_BITS
 from kvlab.wire.peer import STALE
 
@@ -112,6 +113,42 @@ def values_only(original: Any) -> Any:
         original(transfers, pull, ns, [field for one in kept for field in one])
 
     return store
+
+
+def purged_alone(_original: Any) -> Any:
+    """Purge._ask: tombstones go after a while, whoever has seen them."""
+
+    def ask(purge: Any, index: int, version: int, _digest: int) -> None:
+        table = purge.state.table
+        _, erasable = cut(table, index, version, purge.state.now_us)
+        table.purge(index, version, erasable)
+        table.purged[index] = 0
+
+    return ask
+
+
+def watermark_forgotten(original: Any) -> Any:
+    """Table.purge: what is as old as the tombstones that went is taken again."""
+
+    def purge(table: Any, index: int, version: int, keys: Any) -> int:
+        before = table.purged[index]
+        count: int = original(table, index, version, keys)
+        table.purged[index] = before
+        return count
+
+    return purge
+
+
+def hints_uncounted(original: Any) -> Any:
+    """Purge.on_cut: whoever is no owner says that it holds nothing of the range."""
+
+    def on_cut(purge: Any, link: Any, one: int, epoch: int, index: int, version: int) -> None:
+        if purge.state.holds(index):
+            original(purge, link, one, epoch, index, version)
+        else:
+            link.controls.append(["counted", one, 0])
+
+    return on_cut
 
 
 def dropped_before_the_switch(original: Any) -> Any:

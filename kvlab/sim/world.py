@@ -35,6 +35,7 @@ from kvlab.storage.disk import DiskError
 
 CLUSTER = "sim"
 RESTART_US = 500_000  # until a process whose disk did not let it begin is started again
+PURGE_AFTER_US = 500_000  # sooner than real nodes: what makes a purge safe is not the time
 POLL_US = 100_000  # how often it is asked whether the nodes have come to rest
 FINAL_READERS = 2  # clients that read every key at the end, through different nodes
 FINAL_US_MAX = 60_000_000
@@ -178,6 +179,7 @@ class World:
                 w=spec.w,
                 initial=self._initial if founder else (),
                 dead_after_ticks=spec.dead_after_us // TICK_US,
+                purge_after_us=PURGE_AFTER_US,
             )
 
         seeds = () if founder else tuple(f"{one}:1" for one in others)

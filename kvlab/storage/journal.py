@@ -3,11 +3,13 @@
 An entry is one thing to remember. In the order in which they were said:
 
     [RECORDS, [key, version, value, ...]]   records of a table; a newer version replaces an older one
-    [DROP, range]                           all of a range that was said before is void
+    [DROP, range, kind]                     all of a range that was said by RECORDS, or REGISTER and
+                                            PROMISE, is void
     [META, name, value]                     a named value; the last one counts
     [RESET]                                 all that was said before is void
     [REGISTER, key, ballot, value, changes, forgot, window]     what was accepted for a key
     [PROMISE, key, ballot]                  what was promised for a key
+    [PURGE, range, version, [key, ...]]     these keys were erased, and nothing so old is taken of such
 
 Invariant: `Saved`, fed with what a Journal of a table and of registers gave, holds what they held.
 """
@@ -27,6 +29,7 @@ META = 2
 RESET = 3
 REGISTER = 4
 PROMISE = 5
+PURGE = 6
 
 Entry = list[Any]
 
@@ -44,8 +47,12 @@ class Journal:
         return bool(self.records or self._entries)
 
     def drop(self, index: int) -> None:
-        """Remember that a range was dropped."""
-        self._add([DROP, index])
+        """Remember that a range of the table was dropped."""
+        self._add([DROP, index, RECORDS])
+
+    def drop_registers(self, index: int) -> None:
+        """Remember that a range of the registers was dropped."""
+        self._add([DROP, index, REGISTER])
 
     def meta(self, name: str, value: Any) -> None:
         """Remember a named value."""
@@ -58,6 +65,10 @@ class Journal:
     def promise(self, key: bytes, ballot: int) -> None:
         """Remember what was promised for a key."""
         self._add([PROMISE, key, ballot])
+
+    def purge(self, index: int, version: int, keys: list[bytes]) -> None:
+        """Remember that keys of a range were erased, and up to which version."""
+        self._add([PURGE, index, version, keys])
 
     def take(self) -> list[Entry]:
         """Return what is to be remembered, in order, and begin anew."""
@@ -91,8 +102,7 @@ class Saved:
             if kind == RECORDS:
                 self._records(what[0])
             elif kind == DROP:
-                self.table.drop(what[0])
-                self.registers.drop(what[0])
+                (self.registers if what[1] == REGISTER else self.table).drop(what[0])
             elif kind == META:
                 self.meta[what[0]] = what[1]
             elif kind == RESET:
@@ -103,6 +113,9 @@ class Saved:
                 self._register(*what)
             elif kind == PROMISE:
                 self._promise(*what)
+            elif kind == PURGE:
+                self.table.purge(*what)
+                self.version = max(self.version, what[1])
             else:
                 raise ValueError(f"an entry of a kind that this version does not know: {kind!r}")
 

@@ -10,11 +10,13 @@ Invariants:
 2. `keys[r]` counts the live keys of range r (tombstones apart), `sizes[r]` their key and value
    bytes.
 3. `digest(r)` is the same for the same set of records, whatever the order in which they came.
+4. What is not newer than `purged[r]` is taken only where the key has a record: of an absent key it is
+   a late copy of what was deleted, and everybody has forgotten the tombstone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -44,7 +46,7 @@ def spread(version: int) -> int:
 class Table:
     """Records of `range_count` ranges."""
 
-    __slots__ = ("_digests", "_ends", "journal", "keys", "ranges", "sizes")
+    __slots__ = ("_digests", "_ends", "journal", "keys", "purged", "ranges", "sizes")
 
     def __init__(self, range_count: int) -> None:
         self.journal: Journal | None = None  # of a node that keeps its data on disk
@@ -52,14 +54,17 @@ class Table:
         self.ranges: list[dict[bytes, Record]] = [{} for _ in range(range_count)]
         self.keys = [0] * range_count
         self.sizes = [0] * range_count
+        self.purged = [0] * range_count  # per range, the version up to which tombstones were erased
         self._digests: list[int | None] = [0] * range_count  # None: to be computed when asked for
         self._ends: list[tuple[int, int, bytes]] = []  # a heap of (when, range, key)
 
     def put(self, index: int, key: bytes, version: int, value: Value | None) -> bool:
-        """Apply one write to range `index`; False if the table held that version or a newer one."""
+        """Apply one write to range `index`; False unless its version is above `floor`."""
         records = self.ranges[index]
         old = records.get(key)
         if old is None:
+            if version <= self.purged[index]:
+                return False
             if value is not None:
                 self.keys[index] += 1
                 self.sizes[index] += len(key) + len(value)
@@ -104,6 +109,35 @@ class Table:
             self.sizes[index] -= len(key) + len(record[1])
             self.ranges[index][key] = (record[0], None, None)
 
+    def floor(self, index: int, key: bytes) -> int:
+        """Return the version above which a write must be to be taken."""
+        record = self.ranges[index].get(key)
+        return record[0] if record is not None else self.purged[index]
+
+    def purge(self, index: int, version: int, keys: Iterable[bytes]) -> int:
+        """Erase what is held of `keys` and is not newer than `version`; return how much it was.
+
+        From then on nothing so old is taken of an absent key.
+        """
+        records = self.ranges[index]
+        erased = []
+        for key in keys:
+            record = records.get(key)
+            if record is None or record[0] > version:
+                continue
+            erased.append(key)
+            if record[1] is not None:
+                self.keys[index] -= 1
+                self.sizes[index] -= len(key) + len(record[1])
+            digest = self._digests[index]
+            if digest is not None:
+                self._digests[index] = digest ^ spread(record[0])
+            del records[key]
+        self.purged[index] = max(version, self.purged[index])
+        if self.journal is not None:
+            self.journal.purge(index, version, erased)
+        return len(erased)
+
     def digest(self, index: int) -> int:
         """Return 64 bits that differ where the versions held in a range do, but for bad luck.
 
@@ -131,10 +165,10 @@ class Table:
 
     def drop(self, index: int) -> None:
         """Forget a whole range."""
-        if self.journal is not None and self.ranges[index]:
+        if self.journal is not None and (self.ranges[index] or self.purged[index]):
             self.journal.drop(index)
         self.ranges[index] = {}
-        self._digests[index] = 0
+        self._digests[index] = self.purged[index] = 0
         self.keys[index] = 0
         self.sizes[index] = 0
 
@@ -148,6 +182,11 @@ class Table:
     def key_count(self) -> int:
         """Return the number of live keys in all ranges."""
         return sum(self.keys)
+
+    @property
+    def tombstone_count(self) -> int:
+        """Return the number of records in all ranges that say that their key is absent."""
+        return sum(map(len, self.ranges)) - self.key_count
 
     @property
     def byte_count(self) -> int:

@@ -108,7 +108,7 @@ class Registers:
     def drop(self, index: int) -> None:
         """Forget a whole range."""
         if self.journal is not None and (self.ranges[index] or self.promises[index]):
-            self.journal.drop(index)
+            self.journal.drop_registers(index)
         self.ranges[index], self.promises[index] = {}, {}
         self.keys[index] = self.sizes[index] = self._digests[index] = 0
 

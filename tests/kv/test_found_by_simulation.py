@@ -46,7 +46,7 @@ def test_a_node_that_is_no_member_any_more_answers_what_it_had_begun() -> None:
     server3.take_frames()
     for group in list(server3.quorum.open.values()):
         group.nacked = world.nodes["server1"].state.epoch + 1
-        server3.quorum._retry.append(group)
+        server3.quorum.retry.append(group)
     server3.state.routes = []
 
     server3.quorum.reroute(world.now_us)
@@ -248,7 +248,7 @@ def test_a_delete_keeps_that_it_found_a_value_when_it_is_routed_again() -> None:
     quorum = world.nodes["server1"].quorum
     for group in quorum.open.values():
         group.nacked = world.nodes["server1"].state.epoch + 1
-        quorum._retry.append(group)
+        quorum.retry.append(group)
     world.cut = set()
     world.wires["server1", "server2"].clear()
 
@@ -317,7 +317,7 @@ def test_a_comparison_that_gave_way_to_another_says_nothing_any_more() -> None:
     [asked] = transfers._asked
 
     transfers.on_link_up(server4.state.links["server2"], was_known=False)
-    transfers.on_chunk(donor, asked, 0, [], world.now_us, more=False, left=0)
+    transfers.on_chunk(donor, asked, 0, [], world.now_us, more=False, left=0, purged=0)
 
     assert index in transfers._pulls
     assert not transfers._asked

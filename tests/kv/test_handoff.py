@@ -105,6 +105,27 @@ def test_a_timeout_alone_makes_no_level_explicit() -> None:
     assert (said.status, said.degraded) == ("SUCCESS", True)
 
 
+def test_a_delete_that_an_owner_may_have_done_is_not_said_to_have_failed() -> None:
+    # hinted 400: the one owner that was asked deleted the key and died, those who stood in had nothing.
+    world = World(5)
+    world.set("server1", "k", "v")
+    world.tick()
+    owners = sorted(_owners(world, "k"))
+    here = next(name for name in world.nodes if name not in owners)
+    for owner in owners[1:]:
+        world.disconnect(here, owner)
+
+    batch = world.submit(here, Request("DELETE", "k"))
+    world.collect()
+    assert world.deliver(here, owners[0])
+    world.disconnect(here, owners[0])
+    world.run()
+
+    [reply] = world.replies(batch)
+    assert world.holders("k")[owners[0]] is None
+    assert reply.code == "UNKNOWN"
+
+
 def test_nobody_stands_in_while_a_node_has_yet_to_meet_the_others() -> None:
     # Seed 3054: at the start of a cluster a write went to a stand-in, beside an owner that was there.
     world = World(5)

@@ -81,7 +81,7 @@ def test_one_key_that_differs_among_many_is_all_but_alone_in_the_list():
     [pull] = ours.state.links["server2"].controls
     theirs.transfers.donations.on_pull(theirs.state.links["server1"], *pull[1:])
 
-    [[kind, _, _, records, more, _]] = listed
+    [[kind, _, _, records, more, *_]] = listed
     assert (kind, more) == ("chunk", False)
     assert b"key7" in records[::2]
     assert len(records[::2]) < 40

@@ -11,6 +11,7 @@ from kvlab.ring.change import (
     commit,
     describe,
     first_map,
+    forget,
     join,
     leave,
     lost_ranges,
@@ -130,9 +131,9 @@ def test_an_impossible_join_is_refused(arguments, fields, sentence):
 
 def test_member_numbers_run_out_with_a_sentence():
     one = ClusterMap("lab", 1, 1, (Member("a", 0, "h:1"),), (RangeState(("a",)),), NUMBER_LIMIT)
-    with pytest.raises(UsageError, match="used up its 4096"):
+    with pytest.raises(UsageError, match="used up its 4095"):
         join(one, "b", "h:2")
-    with pytest.raises(UsageError, match="used up its 4096"):
+    with pytest.raises(UsageError, match="used up its 4095"):
         restart(one, "a", "h:2")
 
 
@@ -321,3 +322,23 @@ def test_who_came_back_empty_and_left_is_not_put_back_into_ranges():
     new = at_once(old, dropped)
 
     assert {one for place in new.ranges for one in place.writers} <= set(new.member_ids)
+
+
+# ---------------------------------------------------------------- who is missing
+
+
+def test_who_was_replaced_as_dead_is_missing_until_it_comes_back_or_is_forgotten():
+    gone = settled(leave(cluster(4), "server4", dead=True))
+
+    assert gone.member("server4") is None
+    assert gone.missing == ("server4",)
+    assert ClusterMap.from_builtins(gone.to_builtins()) == gone
+    assert join(gone, "server5", "h:5").missing == ("server4",)
+    assert join(gone, "server4", "h:4").missing == ()
+    assert forget(gone, "server4").missing == ()
+    with pytest.raises(UsageError, match="server5 is not missing"):
+        forget(gone, "server5")
+
+
+def test_who_left_of_its_own_accord_is_not_missing():
+    assert settled(leave(cluster(4), "server4")).missing == ()
