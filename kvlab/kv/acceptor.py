@@ -7,7 +7,7 @@ The answers, as tuples:
 
     ("state", ballot, value, changes, forgot, window)   what was accepted, to a query or with a promise;
                                                 the ballot alone where the asker has it already
-    ("kept",)                                   accepted
+    ("kept",)                                   accepted, and the ballot that is to follow promised
     ("no", ballot)                              a greater one was promised
     ("stale", epoch)                            the range has changed hands since the asker's map
     ("refused",)                                this node can keep nothing, or has yet to be filled
@@ -51,8 +51,10 @@ class Acceptor:
         registers.promise(index, key, ballot)
         return self._tell(index, key, held)
 
-    def accept(self, index: int, key: bytes, epoch: int, register: Register) -> Answer:
-        """Accept a register, unless a greater ballot was promised."""
+    def accept(
+        self, index: int, key: bytes, epoch: int, register: Register, following: int
+    ) -> Answer:
+        """Accept a register, unless a greater ballot was promised; promise the one that follows."""
         if closed := self._closed(index, epoch):
             return closed
         registers = self.state.registers
@@ -60,6 +62,8 @@ class Acceptor:
         if register.ballot < promised:
             return ("no", promised)
         registers.accept(index, key, register)
+        if following > register.ballot:
+            registers.promise(index, key, following)
         return ("kept",)
 
     def take_copy(self, index: int, key: bytes, register: Register, *, votes: bool) -> bool:

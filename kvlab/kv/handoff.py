@@ -17,7 +17,8 @@ Invariants:
 1. A node forgets what is not its own only when as many owners have it, or something newer, as a write
    asks for, and no fewer than a majority; while the range moves, of the coming owners too.
 2. An owner answers only for a range that it takes writes for, by its own map and as a member.
-3. One chunk per range is under way at a time, OFFERS_MAX ranges at once: memory stays bounded.
+3. One chunk per range is under way at a time, OFFERS_MAX ranges at once: memory stays bounded. What is
+   held is too: beyond `hint_bytes_max` a node takes nothing in the place of others, and loses nothing.
 """
 
 from __future__ import annotations
@@ -93,12 +94,25 @@ class Handoff:
             self._look()
 
     def _look(self) -> None:
+        self._weigh()
         under_way = {offer.index for offer in self._offers.values()}
         for index in self.held:
             if len(self._offers) >= OFFERS_MAX:
                 return
             if index not in under_way:
                 self._begin(index)
+
+    def _weigh(self) -> None:
+        """Stand in for others no longer where enough is held for them, and again when it is less."""
+        state = self.state
+        held = sum(state.table.sizes[index] for index in self.held)
+        is_enough = held >= state.settings.hint_bytes_max
+        if is_enough != state.has_hints_enough:
+            state.has_hints_enough = is_enough
+            state.log(
+                f"this node stands in for {'nobody: it holds enough' if is_enough else 'others'}"
+            )
+            state.rebuild()
 
     def _begin(self, index: int) -> None:
         state = self.state

@@ -27,7 +27,8 @@ from typing import Any
 
 from kvlab.kv.acceptor import Acceptor
 from kvlab.kv.link import Link
-from kvlab.kv.proposer import FEW, LOOKS, UNSURE, Operation, Proposer
+from kvlab.kv.operation import FEW, LOOKS, UNSURE, Operation
+from kvlab.kv.proposer import Proposer
 from kvlab.kv.register import Outcome, args_of, fits, register_of
 from kvlab.kv.state import State
 from kvlab.ring.slot import slot_of
@@ -247,8 +248,10 @@ class Linear:
             case "prepare", [int(asked)] if is_version(asked):
                 self.state.clock.observe(asked, self.proposer.now_us)
                 answer = self.acceptor.prepare(index, key, epoch, ballot, asked)
-            case "accept", [*body] if is_version(ballot):
-                answer = self.acceptor.accept(index, key, epoch, register_of(ballot, body))
+            case "accept", [*body, int(following)] if is_version(ballot) and is_version(following):
+                self.state.clock.observe(following, self.proposer.now_us)
+                register = register_of(ballot, body)
+                answer = self.acceptor.accept(index, key, epoch, register, following)
             case _:
                 raise FrameError(f"a question of {link.id} that is unknown or malformed")
         link.controls.append(["answer", number, *answer])

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from kvlab.kv.answer import Batch
-from kvlab.kv.proposer import Operation
+from kvlab.kv.operation import Operation
 from kvlab.kv.quorum import Quorum
 from kvlab.kv.register import Outcome
 from kvlab.storage.memory import Value

@@ -6,14 +6,14 @@ that a minority holds is not chosen yet (reference: 2 of 100 schedules break whe
 
     query      what was accepted? One ballot at a majority is chosen, and tells a read its value
     prepare    promise me; the greatest accepted register is what the operations are done on
-    accept     keep this; at a majority it is chosen
+    accept     keep this, and promise me the ballot that follows; at a majority it is chosen
 
 While a range moves, a majority is one of its replicas and one of its next replicas.
 
 Invariants:
 
 1. A register is proposed only under a ballot that a majority promised, and only what follows the
-   greatest that they had accepted.
+   greatest that they had accepted. They may have promised it with the change before (`ahead`).
 2. An operation is done once: one whose effect was sent is done again only on a register that could
    not have forgotten it (`_done_before`), and else ends as UNKNOWN.
 3. A round answers only what is chosen.
@@ -27,51 +27,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvlab.kv.acceptor import Acceptor, Answer
+from kvlab.kv.ahead import Ahead, BallotsAhead
 from kvlab.kv.link import Link
+from kvlab.kv.operation import LOOKS, Operation
 from kvlab.kv.register import DONE, Outcome, noted, recall, register_of, step
 from kvlab.kv.state import State
 from kvlab.kv.version import SKEW_MAX_US, microseconds
 from kvlab.storage.registers import EMPTY, WINDOW, Register
 from kvlab.wire.peer import is_version
 
-LOOKS = ("get", "ttl")  # kinds that change nothing
 EAGER_TRIES = 3  # that follow at once; later ones wait, or two proposers could duel for ever
 FORGOTTEN = Outcome("UNKNOWN", "it may have been done before, so long ago that nobody remembers")
-UNSURE = Outcome("UNKNOWN", "not enough replicas confirmed it in time")
-FEW = Outcome("UNAVAILABLE", "not enough replicas answered; nothing was changed")
-
-
-@dataclass(slots=True, eq=False)
-class Operation:
-    """One operation on one key. `end` is told its outcome, once."""
-
-    key: bytes
-    kind: str  # of register.KINDS, or "touch": see to it that a majority holds what is chosen
-    args: list[Any]
-    request: Any  # its id
-    deadline_us: int
-    end: Callable[[Operation, Outcome], object]
-    retry: bool = False  # its client may have asked for it before ...
-    since_us: int = 0  # ... by its clock then; 0: at any time
-    sent: bool = False  # its effect was proposed to somebody
-    place: int = 0  # which change of the key it was then
-    ended: bool = False
-    hops: int = 0  # nodes that it was handed to
-
-    @property
-    def may_have_happened(self) -> bool:
-        """Whether nobody can say any more that it had no effect."""
-        return self.sent or (self.retry and self.kind not in LOOKS)
-
-    def conclude(self, outcome: Outcome) -> None:
-        """End it, if it has not ended."""
-        if not self.ended:
-            self.ended = True
-            self.end(self, outcome)
-
-    def give_up(self) -> None:
-        """End it without having been able to do it."""
-        self.conclude(UNSURE if self.may_have_happened else FEW)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +51,9 @@ class Round:
     phase: str = ""
     epoch: int = 0
     ballot: int = 0
+    is_ahead: bool = False  # what is known was told with the change before
+    following: int = 0  # the ballot that is to be promised with what is proposed
+    proposed: Register = EMPTY
     above: int = 0  # the greatest ballot that was met
     replicas: tuple[str, ...] = ()
     coming: tuple[str, ...] = ()
@@ -94,6 +63,11 @@ class Round:
     outcomes: list[tuple[Operation, Outcome]] = field(default_factory=list)
     tries: int = 0
     rest_ticks: int = 0  # before the next attempt
+
+    @property
+    def holders(self) -> dict[str, None]:
+        """Whom it concerns: the replicas, and who will be."""
+        return dict.fromkeys(self.replicas + self.coming)
 
     @property
     def is_look(self) -> bool:
@@ -121,30 +95,54 @@ class Proposer:
         self._acceptor = acceptor
         self._done = done
         self._asked: dict[int, Round] = {}  # by number of what was asked last
+        self._ahead = BallotsAhead()
         self._number = 0
 
     def begin(self, key: bytes, index: int, operations: list[Operation]) -> None:
         """Do these operations, in order; none is done on the key at present."""
         one = self.rounds[key] = Round(key, index, operations)
-        self._attempt(one, "query" if one.is_look else "prepare")
+        if one.is_look or not self._go_ahead(one):
+            self._attempt(one, "query" if one.is_look else "prepare")
 
     # -- asking ---------------------------------------------------------------------------------
+
+    def _go_ahead(self, one: Round) -> bool:
+        """Propose at once, if a majority promised a ballot with the change before."""
+        state = self.state
+        if state.map is None or not state.serving or state.refusal:
+            return False
+        ahead = self._ahead.take(one.key, state.fence[one.index])
+        if ahead is None or any(operation.kind == "touch" for operation in one.operations):
+            return False
+        if not one.is_majority(self._place(one)):
+            return False
+        one.phase, one.ballot, one.is_ahead = "prepare", ahead.ballot, True
+        one.states = dict.fromkeys(ahead.members, ahead.register)
+        self._do(one)
+        return True
+
+    def _place(self, one: Round) -> list[str]:
+        """Take who holds the key from the present map; return who of them can be asked."""
+        state = self.state
+        assert state.map is not None
+        place = state.map.ranges[one.index]
+        one.replicas, one.coming, one.epoch = place.replicas, place.next or (), state.epoch
+        return self._reach(one)
+
+    def _reach(self, one: Round) -> list[str]:
+        """Return who can be asked."""
+        me, up = self.state.settings.id, self.state.current_up
+        return [member for member in one.holders if member == me or member in up]
 
     def _attempt(self, one: Round, phase: str) -> None:
         """Ask all who hold the key, by the present map."""
         state, settings = self.state, self.state.settings
         self._asked.pop(one.number, None)
-        one.states, one.kept, one.waits_for = {}, set(), set()
+        one.states, one.kept, one.waits_for, one.is_ahead = {}, set(), set(), False
         if state.map is None or not state.serving:
             self._rest(one)
             return
-        place = state.map.ranges[one.index]
-        one.replicas, one.coming, one.epoch = place.replicas, place.next or (), state.epoch
-        there = [
-            member
-            for member in place.writers
-            if member == settings.id or member in state.current_up
-        ]
+        there = self._place(one)
         if not one.is_majority(there):
             self._hopeless(one)
             return
@@ -178,16 +176,13 @@ class Proposer:
         """Ask those who promised, and all others too, to accept a register."""
         one.phase, one.kept = "accept", set()
         self._count(one)  # what is still to come of the promises does not matter any more
-        me = self.state.settings.id
-        there = [
-            member
-            for member in dict.fromkeys(one.replicas + one.coming)
-            if member == me or member in self.state.current_up
-        ]
+        me, there = self.state.settings.id, self._reach(one)
         one.waits_for = set(there)
-        self._tell(there, ["accept", one.number, one.epoch, one.key, *register])
+        one.proposed = register
+        self._tell(there, ["accept", one.number, one.epoch, one.key, *register, one.following])
         if me in there:
-            self._take(one, me, self._acceptor.accept(one.index, one.key, one.epoch, register))
+            where = (one.index, one.key, one.epoch)
+            self._take(one, me, self._acceptor.accept(*where, register, one.following))
 
     def _tell(self, members: list[str], message: list[Any]) -> None:
         for member in members:
@@ -221,6 +216,8 @@ class Proposer:
             if one.is_majority(one.states):
                 self._do(one)
         elif one.is_majority(one.kept):
+            ahead = Ahead(one.proposed, one.following, one.epoch, tuple(one.kept))
+            self._ahead.put(one.key, ahead)
             self._chosen(one)
         if one.number == number and one.phase == phase and self.rounds.get(one.key) is one:
             self._check_hope(one)
@@ -256,6 +253,8 @@ class Proposer:
         """Do the operations on the greatest register that was accepted, and propose what follows."""
         best = max(one.states.values(), key=lambda each: each.ballot)
         register, outcomes = best, list[tuple[Operation, Outcome]]()
+        # A ballot that was promised ahead is older than the request, which is remembered as of now.
+        one.following = self.state.clock.above(one.ballot, self.now_us)
         for operation in one.operations:
             if operation.ended:
                 continue
@@ -266,11 +265,11 @@ class Proposer:
                     operation.kind,
                     operation.args,
                     operation.request,
-                    one.ballot,
+                    one.following,
                     self.now_us,
                 )
                 if after is register and operation.may_have_happened:
-                    after = noted(register, operation.request, one.ballot)
+                    after = noted(register, operation.request, one.following)
                 if after is not register:
                     register = after
                     operation.sent, operation.place = True, register.changes
@@ -278,7 +277,9 @@ class Proposer:
         one.outcomes = outcomes
         touched = any(operation.kind == "touch" for operation, _ in outcomes)
         agreed = self._agreed(one)
-        if register is best and not touched and agreed is not None and agreed.ballot == best.ballot:
+        if register is best and one.is_ahead and outcomes:
+            self._attempt(one, "prepare")  # nothing to propose, so ask whether it is still so
+        elif register is best and not touched and agreed and agreed.ballot == best.ballot:
             self._chosen(one)  # it is there already
         elif not outcomes:
             self._close(one)

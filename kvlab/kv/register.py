@@ -48,22 +48,23 @@ ABSENT = Outcome("NOT_FOUND", MISSING)
 
 
 def step(
-    register: Register, kind: str, args: list[Any], request: Any, ballot: int, now_us: int
+    register: Register, kind: str, args: list[Any], request: Any, stamp: int, now_us: int
 ) -> tuple[Register, Outcome]:
-    """Do one operation, to be proposed under a ballot; `request` is the id that tells it from others.
+    """Do one operation; `request` is the id that tells it from others, `stamp` a version of now.
 
-    `kind` is one of KINDS and `args` are as many as it takes. What has expired by `now_us` is absent.
+    The register that follows has yet to be given its ballot. `kind` is one of KINDS and `args` are as
+    many as it takes. What has expired by `now_us` is absent.
     """
     before = register.value if live(register.value, now_us) is not None else None
     value, outcome, changed = KINDS[kind][1](before, *args)
     if not changed:
         return register, outcome
-    return _next(register, value, _entry(request, ballot, outcome.value)), outcome
+    return _next(register, value, _entry(request, stamp, outcome.value)), outcome
 
 
-def noted(register: Register, request: Any, ballot: int) -> Register:
+def noted(register: Register, request: Any, stamp: int) -> Register:
     """Return the register that knows of a request without effect: a late copy has none either."""
-    return _next(register, register.value, (request, ballot, False, None))
+    return _next(register, register.value, (request, stamp, False, None))
 
 
 def _next(register: Register, value: Value | None, entry: Remembered) -> Register:
@@ -80,10 +81,10 @@ def recall(register: Register, request: Any) -> Outcome | None:
     return None
 
 
-def _entry(request: Any, ballot: int, value: Any) -> Remembered:
+def _entry(request: Any, stamp: int, value: Any) -> Remembered:
     if isinstance(value, str | bytes) and len(value) > REMEMBERED_BYTES_MAX:
-        return request, ballot, False, None
-    return request, ballot, True, value
+        return request, stamp, False, None
+    return request, stamp, True, value
 
 
 Step = tuple[Value | None, Outcome, bool]  # the value that follows, the outcome, whether it changed

@@ -11,8 +11,8 @@ The silent default answers are the acknowledgement alone; only what differs beco
                        nothing live here: (version, None)
                        a live value newer than the delete: (its version, READ), nothing is changed
     whole group        its sender's map is too old for one of its ranges: index STALE, version = epoch
-                       it writes and this node can keep nothing, or reads what it may not have kept:
-                       index REFUSED
+                       it writes and this node can keep nothing, or nothing more in the place of
+                       others; or reads what it may not have kept: index REFUSED
 
 Invariant: a group is applied whole or refused whole. A malformed one ends the link where it is met:
 what stands before it is kept, and its sender tells its clients UNKNOWN.
@@ -40,8 +40,10 @@ def apply_groups(state: State, link: Link, epoch: int, groups: list[Any]) -> Non
         if epoch < state.epoch and _is_fenced(state, epoch, ops):
             state.counters["fence_refusals"] += 1
             link.exceptions += (gid, STALE, state.epoch, None)
-        elif (state.refusal and any(value is not READ for value in ops[2::3])) or (
-            state.doubtful and not state.doubtful.isdisjoint(ops[::3])
+        elif (
+            (state.refusal and any(value is not READ for value in ops[2::3]))
+            or (state.doubtful and not state.doubtful.isdisjoint(ops[::3]))
+            or (state.has_hints_enough and _is_hint(state, ops))
         ):
             link.exceptions += (gid, REFUSED, 0, None)
         else:
@@ -52,6 +54,17 @@ def _is_fenced(state: State, epoch: int, ops: list[Any]) -> bool:
     """Whether one of the operations touches a range that changed hands after `epoch`."""
     fence, shift = state.fence, state.shift
     return any(fence[slot_of(key) >> shift] > epoch for key in ops[::3])
+
+
+def _is_hint(state: State, ops: list[Any]) -> bool:
+    """Whether one of the operations writes where this node stands in for others."""
+    if state.map is None:
+        return False
+    me, places, shift = state.settings.id, state.map.ranges, state.shift
+    return any(
+        value is not READ and me not in places[slot_of(key) >> shift].writers
+        for key, value in zip(ops[::3], ops[2::3], strict=True)
+    )
 
 
 def _apply(state: State, link: Link, gid: int, ops: list[Any]) -> None:

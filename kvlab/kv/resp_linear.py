@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvlab.kv.answer import LIGHT_BYTES_MAX
-from kvlab.kv.proposer import Operation
+from kvlab.kv.operation import Operation
 from kvlab.kv.register import INTEGER_DIGITS_MAX, TELL, Outcome
 from kvlab.kv.resp_answer import RespBatch, as_bytes, as_stored, failure
 from kvlab.wire.peer import DELETE, READ

@@ -49,6 +49,9 @@ class Settings:
     first_map: ClusterMap | None = None  # what founders begin with, where it was made for them
     timeout_us: int = 1_000_000  # of one client operation
     dead_after_ticks: int = 0  # a member that is away so long is replaced; 0: never
+    hint_bytes_max: int = (
+        256 * 1024 * 1024
+    )  # with so much for others this node stands in for nobody
     purge_after_us: int = 10_000_000  # tombstones that are younger are kept
     secret: bytes = field(default=b"", repr=False)  # that peers must know; b"": none has to
     password: Password | None = None  # that clients must tell
@@ -83,6 +86,7 @@ class State:
     ending: bool = False  # this process is about to end: it takes no requests any more
     now_us: int = 0  # of the last frame or tick: never ahead of time
     refusal: str = ""  # why this node takes no writes, or ""
+    has_hints_enough: bool = False  # it takes no writes in the place of others
     doubtful: frozenset[bytes] = frozenset()  # keys whose last value the disk may never have
     rest: Sequence[Any] = ()  # of the last requests, those not begun: see kv/coordinator.py
 
@@ -216,8 +220,9 @@ class State:
     def _stand_ins(self, places: Places, reach: set[str]) -> tuple[str, ...]:
         """Return who takes the places of the replicas that are away: the same wherever it is asked.
 
-        Each set of replicas begins at another member, so that the load is spread. Nobody stands in
-        while this node has yet to meet the others.
+        But for this node itself, where it holds enough for others. Each set of replicas begins at
+        another member, so that the load is spread. Nobody stands in while this node has yet to meet
+        the others.
         """
         assert self.map is not None
         if not self.settled:
@@ -225,6 +230,8 @@ class State:
         taken = {*places[0], *(places[1] or ())}
         free = [one.id for one in self.map.members if one.id in reach and not one.leaving]
         free = sorted(one for one in free if one not in taken)
+        if self.has_hints_enough:
+            free = [one for one in free if one != self.settings.id]
         away = sum(1 for one in places[0] if one not in reach)
         away = max(away, sum(1 for one in places[1] or () if one not in reach))
         begin = crc32(repr(places[0]).encode()) % max(len(free), 1)

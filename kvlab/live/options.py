@@ -26,7 +26,7 @@ from kvlab.live.security import (
     read_cluster_secret,
     read_secret,
 )
-from kvlab.units import parse_duration
+from kvlab.units import parse_duration, parse_size
 
 ID_LENGTH_MAX = 64
 COPIES_MAX = 16
@@ -67,6 +67,7 @@ class NodeOptions:
     r: int = 0  # 0: a majority of `replication`
     w: int = 0
     dead_after_us: int = 600_000_000  # 0: never
+    hint_bytes_max: int = 256 * 1024 * 1024
     weight: float = 1.0
     rack: str = ""
     data: str = ""  # a folder; "": in memory only
@@ -120,6 +121,7 @@ def parse(argv: Sequence[str]) -> NodeOptions:
         split_address(given["advertise"], "--advertise")
     given["join"] = tuple(given["join"])
     given["dead_after_us"] = _dead_after(given.pop("dead_after"))
+    given["hint_bytes_max"] = _max_hints(given.pop("max_hints"))
     given["password"], given["cluster_secret"] = _secrets(given)
     options = NodeOptions(host=host, port=port, initial=tuple(initial), **given)
     _check_numbers(options)
@@ -157,6 +159,13 @@ def _check_security(options: NodeOptions) -> None:
             f"--addr {options.host} is no address that others could dial",
             hint="add the one that they dial: --advertise HOST:PORT",
         )
+
+
+def _max_hints(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"--max-hints: {error}", hint="write, e.g., 256mb") from error
 
 
 def _dead_after(text: str) -> int:
@@ -229,6 +238,12 @@ def node_parser() -> argparse.ArgumentParser:
         default="10m",
         metavar="DURATION",
         help="replace a node that is away so long; 0s: never (10m)",
+    )
+    add(
+        "--max-hints",
+        default="256mb",
+        metavar="SIZE",
+        help="stand in for nodes that are away until so much is held for others (256mb)",
     )
     add("--weight", type=float, default=1.0, help="this node's share against the others' (1.0)")
     add("--rack", default="", help="copies of a range avoid sharing a rack")

@@ -239,6 +239,7 @@ def _settings(options: NodeOptions, security: Security, boot: int, port: int) ->
         r=options.r or majority,
         w=options.w or majority,
         dead_after_ticks=options.dead_after_us // TICK_US,
+        hint_bytes_max=options.hint_bytes_max,
         weight=options.weight,
         rack=options.rack,
         initial=options.initial,

@@ -38,7 +38,7 @@ from kvlab.storage.log import Sync, identity_of, parse_name
 from kvlab.storage.recovery import recover
 from kvlab.wire.peer import NONCE_BYTES
 
-RESERVE_BYTES = 2 * 1024  # real nodes reserve more, which would only take time here
+RESERVE_BYTES = 1024  # real nodes reserve more; here a disk that is full is to be felt soon
 INTERVAL_US = 100_000  # from one sync to the next, where a node syncs at an interval
 START_US = 1_800_000_000_000_000  # what a clock that is right shows when the world begins
 DRAIN_US = 100_000  # that a process which is asked to end goes on

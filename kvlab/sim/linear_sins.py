@@ -54,7 +54,9 @@ def reads_at_home(original: Any) -> Any:
 def promises_broken(_original: Any) -> Any:
     """Acceptor.accept: what was promised to another is accepted all the same."""
 
-    def accept(acceptor: Any, index: int, key: bytes, epoch: int, register: Any) -> Any:
+    def accept(
+        acceptor: Any, index: int, key: bytes, epoch: int, register: Any, _following: int
+    ) -> Any:
         closed = acceptor._closed(index, epoch)  # noqa: SLF001
         if closed:
             return closed
@@ -62,6 +64,16 @@ def promises_broken(_original: Any) -> Any:
         return ("kept",)
 
     return accept
+
+
+def told_ahead(original: Any) -> Any:
+    """Proposer._do: what a change finds that changes nothing is told as it was after the one before."""
+
+    def do(proposer: Any, one: Any) -> None:
+        one.is_ahead = False
+        original(proposer, one)
+
+    return do
 
 
 def only_writes_have_two(original: Any) -> Any:

@@ -337,6 +337,15 @@ _ALL = (
         seed=11,
     ),
     Mutant(
+        "told-ahead",
+        "What changes nothing is answered by what its proposer knew from the change before.",
+        ("linear",),
+        ((Proposer, "_do", linear_sins.told_ahead),),
+        contested,
+        seeds_max=100,
+        seed=78,
+    ),
+    Mutant(
         "no-write-back",
         "An atomic read tells the newest version that it met, and leaves the others as they are.",
         ("linear",),

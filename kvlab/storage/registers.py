@@ -7,7 +7,7 @@ Invariants:
 
 1. A register is replaced only by one with a greater ballot.
 2. What is promised for a key is at least the ballot that is accepted for it; only what is above that
-   is kept apart, so promises take room only while a change is under way, or after one that failed.
+   is kept apart.
 3. `digest(r)` is the same for the same accepted ballots, in whatever order they came.
 """
 
@@ -25,15 +25,15 @@ WINDOW = 8
 """So many of a register's last changes are remembered, to be told from new ones."""
 
 Remembered = tuple[Any, int, bool, Any]
-"""The id of a request that changed the key, the ballot under which it did, whether its outcome is kept,
-and what it told."""
+"""The id of a request that changed the key, a version of when it did, whether its outcome is kept, and
+what it told."""
 
 
 class Register(NamedTuple):
     """What was accepted for one key.
 
     `value` is None where the key is absent, `changes` counts the changes of the key's whole life,
-    `window` remembers the last WINDOW of them, and `forgot` is the greatest ballot of the others.
+    `window` remembers the last WINDOW of them, and `forgot` is when the last of the others was.
     """
 
     ballot: int = 0

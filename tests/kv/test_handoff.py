@@ -211,6 +211,30 @@ def test_an_owner_that_takes_nothing_is_asked_again_later() -> None:
     assert not _held(world)
 
 
+def test_who_holds_enough_for_others_takes_no_more_and_loses_nothing() -> None:
+    world = World(5, hint_bytes_max=200)
+    keys = _elsewhere(world, 40)
+    _cut(world)
+    said = {}
+    for key in keys:
+        said[key] = world.set("server1", key, "v" * 20)
+        world.tick(LOOK_TICKS)
+    kept = [key for key, reply in said.items() if reply.status == "SUCCESS"]
+    assert 5 <= len(kept) < 20
+    assert {reply.code for reply in said.values()} == {"", "UNKNOWN"}
+    for name in SIDE:
+        assert world.nodes[name].state.has_hints_enough
+        assert world.get(name, kept[0]) == "v" * 20
+
+    _heal(world)
+    world.tick(4 * LOOK_TICKS)
+
+    assert not _held(world)
+    for key in kept:
+        assert world.get("server3", key) == "v" * 20
+    assert not world.nodes["server1"].state.has_hints_enough
+
+
 def test_who_is_no_owner_answers_no_offer() -> None:
     world = World(5)
     [key] = _elsewhere(world)

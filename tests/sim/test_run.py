@@ -227,7 +227,7 @@ def test_one_seed_is_one_history_on_every_python() -> None:
 
 
 MIX = {"get": 0.4, "set": 0.2, "delete": 0.1, "cas": 0.1, "incr": 0.1, "append": 0.1}
-HISTORIES = ["05806b990350d913", "95de74953c884c0a", "26126e5c962c425f"]
+HISTORIES = ["05806b990350d913", "95de74953c884c0a", "af970ef3176d179a"]
 
 
 def test_chance_is_the_same_on_every_python() -> None:
