@@ -55,7 +55,9 @@ def moves_table(merged: Mapping[str, Any], *, epoch: int | None = None) -> Table
         if epoch is not None and change["epoch"] != epoch:
             continue
         head = (str(change["epoch"]), f"{change['change']} {change['subject']}".strip())
-        if not change["transfers"]:
+        if _is_forgotten(change):
+            rows.append((*head, "", "", "", "", ""))
+        elif not change["transfers"]:
             rows.append((*head, "", "", "0", "0", "0b"))
         rows.extend(
             (
@@ -112,8 +114,7 @@ def _change_row(change: Mapping[str, Any], held_keys: int | None) -> tuple[str, 
         after = min(after, before - len(change["subject"].split(",")))
     moved, minimum = change["moved_copies"], change["minimum_copies"]
     # One node's fair share of all copies: of the larger of the two clusters.
-    # Transfers are told by their receivers; when these have left or restarted, nobody knows them.
-    forgotten = moved > 0 and not change["transfers"]
+    forgotten = _is_forgotten(change)
     share = "" if held_keys is None else format_count(round(held_keys / max(before, after, 1)))
     return (
         str(change["epoch"]),
@@ -127,6 +128,11 @@ def _change_row(change: Mapping[str, Any], held_keys: int | None) -> tuple[str, 
         "" if forgotten else format_size(change["bytes"]),
         "" if change["took_us"] is None else format_duration(change["took_us"]),
     )
+
+
+def _is_forgotten(change: Mapping[str, Any]) -> bool:
+    """Whether nobody knows what was moved: its receivers, who tell it, have left or restarted."""
+    return change["moved_copies"] > 0 and not change["transfers"]
 
 
 def _add_transfer(transfers: list[dict[str, Any]], move: Mapping[str, Any]) -> None:

@@ -189,44 +189,6 @@ def test_a_write_that_a_minority_saw_ends_unknown_and_is_settled_by_the_next_rea
     assert ask(world, third, "GET").value == ask(world, first, "GET").value == told
 
 
-def test_a_change_after_another_is_done_in_one_round_trip():
-    world = World(3)
-    ask(world, "server1", "SET", "v")
-    first, second, _ = owners(world)
-
-    batch = world.submit(first, Request("CAS", "k", "w", expected="v", ns=LINEAR))
-    world.collect()
-    world.deliver(first, second)
-    world.collect()
-    world.deliver(second, first)
-
-    [reply] = world.replies(batch)
-    assert reply.status == "SUCCESS"
-
-
-def test_what_was_promised_ahead_gives_way_to_another_proposer():
-    world = World(3)
-    ask(world, "server1", "SET", "v")
-    first, second, third = owners(world)
-
-    def meanwhile(verb: str, value: str | None = None) -> None:
-        for other in (second, third):
-            world.disconnect(first, other)
-        assert ask(world, second, verb, value).status == "SUCCESS"
-        for other in (second, third):
-            world.connect(first, other)
-
-    # What the first node knows from its own last change is old: nothing that rests on it may be told.
-    meanwhile("SET", "w")
-    assert ask(world, first, "CAS", "x", expected="w").status == "SUCCESS"
-    meanwhile("DELETE")
-    assert ask(world, first, "DELETE").code == "NOT_FOUND"
-    assert ask(world, first, "SETNX", "y").status == "SUCCESS"
-    meanwhile("SET", "z")
-    assert ask(world, first, "SETNX", "y").code == "CONFLICT"
-    assert ask(world, third, "GET").value == "z"
-
-
 def test_an_operation_that_is_sent_again_is_done_once():
     world = World(3)
 

@@ -68,10 +68,21 @@ EPOCH  CHANGE         NODES  COPIES  MINIMUM  EXCESS  KEYS  K/N  DATA   TOOK
 
 
 def test_a_change_that_moved_nothing_is_shown_too() -> None:
-    merged = merge_moves([{"changes": [JOIN], "moves": []}])
+    merged = merge_moves([{"changes": [{**JOIN, "moved_copies": 0}], "moves": []}])
 
     assert merged["changes"][0]["took_us"] is None
-    assert "join server4" in plain(moves_table(merged))
+    row = plain(moves_table(merged)).splitlines()[-1]
+    assert "join server4" in row
+    assert row.endswith("0b")
+
+
+def test_what_nobody_knows_any_more_is_not_shown_as_nothing() -> None:
+    # The receivers tell what was moved; they have left.
+    merged = merge_moves([{"changes": [JOIN], "moves": []}])
+
+    row = plain(moves_table(merged)).splitlines()[-1]
+    assert "join server4" in row
+    assert "0" not in row.replace("2", "", 1)
 
 
 def test_a_transfer_whose_change_nobody_remembers_is_not_lost() -> None:
