@@ -13,6 +13,7 @@ import typer
 from kvlab.cli import out
 from kvlab.cli.cluster import call
 from kvlab.cli.options import DEFAULT_FILE, File, Json, Seed
+from kvlab.errors import UsageError
 
 Targets = Annotated[
     list[str],
@@ -73,7 +74,14 @@ def start(
 
 
 def restart(
-    targets: Targets,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGETS]",
+            help="Node ids, or one of: one, minority, majority, all (what --rolling restarts).",
+            show_default=False,
+        ),
+    ] = None,
     *,
     rolling: Annotated[
         bool,
@@ -90,9 +98,12 @@ def restart(
 
     Examples:
       kvlab restart server2
-      kvlab restart all --rolling              one by one; our clients do not notice
+      kvlab restart --rolling                  all, one by one; our clients do not notice
       kvlab restart one --seed 3
     """
+    if not targets and not rolling:
+        raise UsageError("say which nodes to restart", hint="write, e.g., kvlab restart server2")
+    targets = targets or ["all"]
     _act("restart", targets, file=file, seed=seed, json=json, rolling=rolling)
     _next("kvlab status", json=json)
 

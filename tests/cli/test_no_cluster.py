@@ -18,6 +18,7 @@ ON_A_CLUSTER = [
     ["stop", "all"],
     ["start", "one"],
     ["restart", "server1"],
+    ["restart", "--rolling"],
     ["pause", "server1"],
     ["resume", "server1"],
     ["partition", "server1 | server2"],
@@ -102,3 +103,9 @@ def test_a_node_that_does_not_answer_is_said(
 def test_logs_before_the_first_start_say_so(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs"]) == 2
     assert "there are no logs" in capsys.readouterr().err
+
+
+def test_a_restart_of_nobody_asks_whom(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["restart"]) == 2
+
+    assert "say which nodes to restart" in capsys.readouterr().err
