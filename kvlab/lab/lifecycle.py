@@ -71,7 +71,7 @@ class Lifecycle:
         """
         assert member.reservation is not None
         assert member.child is None
-        program = self._engine.program(self._start_of(member))
+        program = self._engine.program(self.start_of(member))
         self._prepare_log(member)
         if not program.inherits:
             await own_port.wait_free(member)
@@ -223,13 +223,17 @@ class Lifecycle:
         member.wanted = False
         member.guarded = False
 
-    def _start_of(self, member: Member) -> NodeStart:
+    def start_of(self, member: Member) -> NodeStart:
+        """Return with what a node is started now."""
         others = [one for one in self.members.values() if one.child is not None]
         places = {
             one: Place(one.id, one.advertise, one.address, one.spec.weight, one.spec.rack or "")
             for one in self.members.values()
         }
         founders = tuple(place for one, place in places.items() if one.founder)
+        # When founders have left, those that are still there are not who founded the cluster: one that
+        # has lost its disk could take itself for the whole of it, and would not look for the others.
+        founds = member.founder and len(founders) == len(self.spec.nodes)
         return NodeStart(
             id=member.id,
             index=member.index,
@@ -237,8 +241,8 @@ class Lifecycle:
             host=member.host,
             port=member.port,
             advertise=member.advertise,
-            initial=founders if member.founder else (),
-            join=() if member.founder else tuple(one.advertise for one in others),
+            initial=founders if founds else (),
+            join=() if founds else tuple(one.advertise for one in others if one is not member),
             members=tuple(place for one, place in places.items() if not one.leaving),
             replication=self.spec.replication.n,
             read_quorum=self.spec.replication.r,

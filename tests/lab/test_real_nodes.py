@@ -11,6 +11,8 @@ from kvlab.engine.jsonline import ask
 from kvlab.errors import ClientError
 from kvlab.lab.control import ControlClient
 from kvlab.lab.daemonize import start_daemon
+from kvlab.lab.kept import clear_data
+from kvlab.lab.rolling import wait_whole
 from kvlab.lab.state import find_cluster
 from kvlab.lab.supervisor import Lab
 from kvlab.spec import parse_cluster
@@ -53,6 +55,32 @@ def test_real_nodes_serve_survive_faults_join_and_leave(tmp_path: Path) -> None:
             await lab.membership.remove("server1")
             for key in keys:
                 assert await get(lab, "server3", key) == f"value of {key}"
+
+    asyncio.run(scene())
+
+
+def test_a_founder_without_its_disk_asks_to_be_taken_in_when_the_other_founders_have_left(
+    tmp_path: Path,
+) -> None:
+    # churn: the last of five founders was wiped, took itself for the whole cluster, and took writes.
+    async def scene() -> None:
+        spec = parse_cluster(SPEC.replace("nodes: 3", "nodes: 2"))
+        async with Lab(spec, tmp_path / "state") as lab:
+            await lab.membership.add()
+            await put(lab, "server1", "k", "v")
+            await lab.membership.remove("server1")
+            member = lab.member("server2")
+            started = lab.life.start_of(member)
+            assert started.initial == ()
+            assert started.join == (lab.member("server3").advertise,)
+
+            await lab.nodes.kill(member)
+            clear_data(lab.directory, member.id)
+            await lab.nodes.start(member)
+            await wait_whole(lab)
+
+            assert await get(lab, "server2", "k") == "v"
+            assert (await lab.engine.members(member.host, member.port)) == {"server2", "server3"}
 
     asyncio.run(scene())
 
