@@ -215,6 +215,10 @@ class Group:
         else:
             self.overtake(index, version)
 
+    def is_write(self, index: int) -> bool:
+        """Whether an operation writes unconditionally: all that is said of such is that it is old."""
+        return self.ops[3 * index + 2] not in (True, False)
+
     def overtake(self, index: int, version: int) -> None:
         """Keep that a write met a newer version, which may be of an earlier write by a faster clock."""
         if self.overtaken is None:

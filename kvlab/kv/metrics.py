@@ -39,6 +39,7 @@ COUNTERS = {
     "handed_over": "Records given to those whose they are.",
     "quorum_failures": "Groups of operations that did not get their quorum.",
     "fence_refusals": "Groups refused because they were routed by an old map.",
+    "conflicts": "Writes that met a newer version: written again, or replaced by it if confirmed.",
     "reissued_writes": "Writes that met a newer version and were written again above it.",
     "read_repairs": "Records given to replicas that a read had found behind.",
     "write_backs": "Atomic reads that met several versions and wrote the newest back.",

@@ -189,6 +189,7 @@ class Quorum:
             elif not 0 <= index < len(group.owners):
                 raise FrameError(f"an exception of {link.id} for an operation that was not sent")
             else:
+                self.state.counters["conflicts"] += group.done and group.is_write(index)
                 group.note(index, link.id, version, told)
         return refused
 
@@ -315,7 +316,7 @@ class Quorum:
         assert group.overtaken is not None
         clock, now_us = self.state.clock, self.now_us
         for number, version in group.overtaken.items():
-            self.state.counters["reissued_writes"] += 1
+            self.state.counters.update(("conflicts", "reissued_writes"))
             value = group.ops[3 * number + 2]
             value = None if value is DELETE else value  # which has met a live value
             again = self.write_again(group, number, clock.above(version, now_us), value)
