@@ -187,7 +187,7 @@ class Purge:
 
     def on_hush(self, link: Link, version: int) -> None:
         """A purger asks for a promise."""
-        if version < (self.state.now_us - EPOCH_US) * STEP:  # else its clock is far ahead
+        if self.state.is_past(version):  # else its clock is far ahead
             link.controls.append(["quiet", self._be_quiet(version)])
 
     def on_quiet(self, link: Link, version: int) -> None:
@@ -198,6 +198,8 @@ class Purge:
         """Erase the tombstones of a range up to a version, if all is as it was when it was asked."""
         state = self.state
         if epoch != state.epoch or not state.holds(index) or not state.serving or state.refusal:
+            return
+        if not state.is_past(version):
             return
         held, erasable = cut(state.table, index, version, state.now_us)
         if held == digest and version > state.table.purged[index]:

@@ -20,7 +20,7 @@ from typing import Any
 from kvlab.kv.group import Route
 from kvlab.kv.link import Link
 from kvlab.kv.password import Attempts, Password
-from kvlab.kv.version import Clock
+from kvlab.kv.version import EPOCH_US, STEP, Clock
 from kvlab.ring.cluster_map import ClusterMap, Member
 from kvlab.ring.slot import SLOT_COUNT, slot_of
 from kvlab.storage.memory import Table, Value
@@ -138,6 +138,10 @@ class State:
         """See to it that a named value outlives this process, where anything does."""
         if self.table.journal is not None:
             self.table.journal.meta(name, value)
+
+    def is_past(self, version: int) -> bool:
+        """Whether a version was given before now, by this node's clock."""
+        return 0 <= version < (self.now_us - EPOCH_US) * STEP
 
     def range_of(self, key: bytes) -> int:
         """Return the range of a key."""

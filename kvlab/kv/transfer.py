@@ -348,7 +348,7 @@ class Transfers:
         has purged, or nobody was ever told that it was written: see `purge`.
         """
         table = self.state.table
-        if pull.purged <= table.purged[pull.index]:
+        if pull.purged <= table.purged[pull.index] or not self.state.is_past(pull.purged):
             return True
         if not pull.whole and pull.mode != "full":
             return False

@@ -51,7 +51,19 @@ wishes = st.fixed_dictionaries(
 names = st.sampled_from(
     [
         *("map", "join", "leave", "ready", "refused", "put", "pull", "chunk", "more", "fetch"),
-        *("records", "wait", "what"),
+        *(
+            "records",
+            "wait",
+            "what",
+            "offer",
+            "want",
+            "digests",
+            "absent",
+            "agree",
+            "scan",
+            "scanned",
+        ),
+        *("hush", "quiet", "cut", "counted", "purge", "do", "did", "answer"),
     ]
 )
 controls = (
@@ -66,6 +78,16 @@ controls = (
         st.booleans() | st.integers(-3, 5),
     )
     | st.builds(lambda records: ["put", records], st.lists(scalars, max_size=6))
+    | st.builds(
+        lambda kind, numbers: [kind, *numbers],
+        st.sampled_from(["hush", "quiet", "counted", "cut", "purge"]),
+        st.lists(st.integers(-1, 5) | st.integers(2**57, 2**64 - 1) | st.none(), max_size=4),
+    )
+    | st.builds(
+        lambda index, leaves: ["pull", 1, index, 1, leaves],
+        st.integers(-1, 16),
+        st.none() | st.binary(max_size=64),
+    )
     | st.builds(
         lambda what, key, number, rest: ["register", what, 1, 5, key, number, *rest],
         st.sampled_from(["query", "prepare", "accept", "ask"]),
