@@ -13,6 +13,8 @@ import time
 import uuid
 from pathlib import Path
 
+import psutil
+
 MARK = "KVLAB_ENDURE"
 POLL_S = 0.01
 
@@ -43,6 +45,22 @@ def marked(mark: str) -> dict[int, str]:
                 name = place.joinpath("comm").read_text().strip()
                 found[int(place.name)] = f"{name} ({command.decode(errors='replace').strip()})"
     return found
+
+
+def is_of_another_trial(port: int) -> bool:
+    """Whether nobody listens at a port any more, or only a process that carries a mark.
+
+    Asked when all that carried the mark of a trial have ended.
+    """
+    for one in psutil.net_connections("tcp"):
+        if one.status != psutil.CONN_LISTEN or one.laddr[1:] != (port,):
+            continue
+        if one.pid is None:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if MARK not in psutil.Process(one.pid).environ():
+                return False
+    return True
 
 
 def wait_for_none(mark: str, seconds: float) -> tuple[float, dict[int, str]]:
